@@ -1,0 +1,45 @@
+# Every target sets up what it needs first; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format bench lock clean clean-all
+
+BIN := .venv/bin
+export TF_USE_LEGACY_KERAS ?= 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F"|" '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## make .venv complete (every other target does this by itself)
+	@sh scripts/bootstrap.sh
+
+demo: setup ## the whole pipeline on hand-written digits, then a prediction (10 minutes at most)
+	@$(BIN)/python -W ignore scripts/demo.py
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## the tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow and not e2e"
+
+lint: setup ## style, docstrings, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## the pipeline against a plain training script; writes a CSV
+	@$(BIN)/python -W ignore scripts/bench.py
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock; UPGRADE="--upgrade" for newer versions
+	@$(BIN)/python scripts/lock.py $(UPGRADE)
+
+clean: ## remove caches and builds; runs, models and .venv stay
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o -path ./.tools -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## the same, and .venv and .tools
+	@rm -rf .venv .tools
