@@ -1,0 +1,184 @@
+"""The whole pipeline on one screen: which stage reads what.
+
+Comes in: the config, the stages' keys and the work directory. Goes out: a TFX pipeline, the same for every
+orchestrator. Called by the runners. What a stage does stands in its component; what it reads of the config in
+`pipeline.stage_keys`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from ml_metadata.proto import metadata_store_pb2
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.components.tuner.component import Tuner
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import Channel, standard_artifacts
+
+from pipeline.components.baseline import BaselineStrategy
+from pipeline.components.bulk_inferrer import BulkInferrer
+from pipeline.components.evaluator import Evaluator
+from pipeline.components.example_gen import ExampleGen
+from pipeline.components.example_validator import ExampleValidator
+from pipeline.components.infra_validator import InfraValidator
+from pipeline.components.pusher import Pusher
+from pipeline.components.statistics_gen import StatisticsGen
+from pipeline.config.config import Config
+from pipeline.evaluation.eval_config import eval_config
+from pipeline.stage_keys import StageKey, training_config_hash
+from pipeline.workdir import WorkDir
+
+BEAM_ARGS = ["--direct_num_workers=1", "--direct_running_mode=in_memory", "--sdk_container_image=unused"]
+"""In this process: others cost more than they bring below a million examples, since each one imports TFX anew.
+
+The image is never used, but without one TFX builds a source package of itself for remote workers, 2 s per stage.
+"""
+
+
+def build_pipeline(
+    config: Config, keys: Mapping[str, StageKey], workdir: WorkDir, data_fingerprint: str
+) -> tfx_pipeline.Pipeline:
+    """Return the pipeline of a config.
+
+    Args:
+        config: the config.
+        keys: key of each stage, by node id.
+        workdir: where artifacts and metadata lie.
+        data_fingerprint: of the data's content, for the manifest.
+    """
+    key = {node: stage.to_json() for node, stage in keys.items()}
+    example_gen = ExampleGen(str(workdir.data_settings), str(workdir.ledger), key["ExampleGen"])
+    examples = example_gen.outputs["examples"]
+    statistics_gen = StatisticsGen(examples, config.data.statistics_sample, key["StatisticsGen"])
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = _schema(config, statistics, workdir)
+    schema = schema_gen.outputs["schema"]
+    validator = ExampleValidator(statistics, schema, bool(config.data.schema_file), key["ExampleValidator"])
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="transform.preprocessing.preprocessing_fn",
+        materialize=False,  # examples stay encoded; decoded pixels on disk would be many times their size
+        disable_analyzer_cache=True,
+        disable_statistics=True,
+        custom_config={
+            "transform": config.transform.model_dump(mode="json"),
+            "fingerprint": key["Transform"],
+        },
+    )
+    transform.add_upstream_node(validator)
+    tuner = _tuner(config, examples, transform.outputs["transform_graph"], key, workdir)
+    trainer = Trainer(
+        run_fn="trainer.run.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config=_training(config, key["Trainer"], {"transform", "model", "train"}, workdir),
+    )
+    model = trainer.outputs["model"]
+    baseline = Resolver(
+        strategy_class=BaselineStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+        candidate=model,
+    ).with_id("Resolver")
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=json_format.MessageToJson(eval_config(config.evaluate), sort_keys=True),
+        split=config.evaluate.split,
+        top_k=config.evaluate.top_k,
+        fingerprint=key["Evaluator"],
+    )
+    infra_validator = InfraValidator(
+        model=model,
+        examples=examples,
+        split=config.evaluate.split,
+        count=config.infra.examples,
+        timeout_seconds=config.infra.timeout_seconds,
+        fingerprint=key["InfraValidator"],
+    )
+    pusher = Pusher(
+        model=model,
+        evaluation=evaluator.outputs["evaluation"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        destination=str(workdir.root / config.push.serving),
+        manifest={
+            "name": config.name,
+            "config_hash": training_config_hash(config),
+            "data_fingerprint": data_fingerprint,
+        },
+        keep=config.push.keep,
+        fingerprint=key["Pusher"],
+    )
+    nodes: list[BaseNode | None] = [
+        example_gen, statistics_gen, schema_gen, validator, transform, tuner, trainer,
+        baseline, evaluator, infra_validator, pusher,
+    ]  # fmt: skip
+    if config.bulk_infer.enabled:
+        blessing = evaluator.outputs["blessing"]
+        nodes.append(BulkInferrer(examples, model, blessing, config.bulk_infer.split, key["BulkInferrer"]))
+    return tfx_pipeline.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(workdir.artifacts),
+        components=[node for node in nodes if node is not None],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection(workdir),
+        beam_pipeline_args=BEAM_ARGS,
+    )
+
+
+def metadata_connection(workdir: WorkDir) -> metadata_store_pb2.ConnectionConfig:
+    """Return how to reach the metadata store of a work directory."""
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(workdir.metadata)
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return connection
+
+
+def _schema(config: Config, statistics: Channel, workdir: WorkDir) -> BaseNode:
+    """Return the node that yields the schema: a person's, or the one that the train split suggests."""
+    if config.data.schema_file:
+        return ImportSchemaGen(schema_file=str(workdir.keep_schema(config.data.schema_file))).with_id("SchemaGen")
+    return SchemaGen(statistics=statistics, infer_feature_shape=True, exclude_splits=["eval", "test"])
+
+
+def _training(config: Config, fingerprint: str, sections: set[str], workdir: WorkDir) -> dict[str, Any]:
+    """Return the `custom_config` of Trainer or Tuner: the sections that it reads, and no others."""
+    settings = config.model_dump(mode="json", include=sections)
+    return {"settings": settings, "resume": str(workdir.unfinished), "fingerprint": fingerprint}
+
+
+def _tuner(
+    config: Config, examples: Channel, transform_graph: Channel, key: Mapping[str, str], workdir: WorkDir
+) -> BaseNode | None:
+    """Return the node that yields hyperparameters: a search, the last search's result, or none."""
+    if config.tune.mode == "off":
+        return None
+    if config.tune.mode == "reuse":
+        return Resolver(
+            strategy_class=LatestArtifactStrategy,
+            best_hyperparameters=Channel(type=standard_artifacts.HyperParameters),
+        ).with_id("Tuner")
+    return Tuner(
+        tuner_fn="trainer.run.tuner_fn",
+        examples=examples,
+        transform_graph=transform_graph,
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config=_training(config, key["Tuner"], {"transform", "model", "train", "tune"}, workdir),
+    )
