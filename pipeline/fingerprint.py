@@ -208,6 +208,10 @@ def _add_user_file(path: Path, extras: dict[str, list[str]]) -> list[str]:
     return needed
 
 
+_FOR_TYPE_CHECKERS = re.compile(r"^if (?:typing\.)?TYPE_CHECKING:[^\n]*\n(?:(?:[ \t][^\n]*)?\n)*", re.MULTILINE)
+"""The block of a source that only type checkers read."""
+
+
 def _imports(content: bytes, module: str, is_package: bool) -> list[str]:
     """Return the dotted names that a source may import; `from a import b` gives both `a` and `a.b`."""
     package = module if is_package else module.rpartition(".")[0]
@@ -230,8 +234,10 @@ def _import_statements(source: str) -> Iterator[ast.Import | ast.ImportFrom]:
 
     Parsing whole files would take five times as long as everything else here. An import can only begin a line
     or follow `:` or `;`, so only what begins there is parsed. What looks like an import inside a string is
-    taken for one: at worst, one file too many counts.
+    taken for one: at worst, one file too many counts. Imports for the type checker alone are passed over, since
+    they never run.
     """
+    source = _FOR_TYPE_CHECKERS.sub("\n", source)
     for match in _IMPORT.finditer(source):
         lines = source[match.end() : match.end() + _LONGEST_IMPORT].splitlines()
         if "import" not in lines[0] and not lines[0].endswith("\\"):

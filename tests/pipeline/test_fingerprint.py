@@ -109,6 +109,15 @@ def test_the_order_of_entries_and_files_does_not_matter(root: Path, tmp_path: Pa
     assert forward != code_fingerprint(["trainer.run"], files, root=root)
 
 
+def test_imports_for_type_checkers_alone_do_not_count(root: Path) -> None:
+    block = "if TYPE_CHECKING:\n    from trainer import unused\n\n    import serving\n\n"
+    source = f"from typing import TYPE_CHECKING\n{block}x = 1\nfrom trainer import loop\n"
+    (root / "trainer" / "run.py").write_text(source, encoding="utf-8")
+    hashes = code_hashes(["trainer.run"], root=root)
+    assert "trainer.loop" in hashes
+    assert not {"trainer.unused", "serving"} & hashes.keys()
+
+
 def test_a_cycle_of_imports_ends(root: Path) -> None:
     (root / "transform/images.py").write_text("import trainer.run\n")
     assert "transform.images" in code_hashes(["trainer.run"], root=root)

@@ -1,0 +1,61 @@
+"""All commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from pipeline.cli import configuring, diagnosing, initializing, predicting, publishing, running
+
+app = typer.Typer(
+    name="slipway",
+    help="From a data set and one YAML file to a validated, trained, judged and served model.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(initializing.init)
+app.add_typer(configuring.app, name="config")
+app.command("run")(running.run)
+app.command("status")(running.status)
+app.command("predict")(predicting.predict)
+app.command("versions")(publishing.versions)
+app.command("rollback")(publishing.rollback)
+app.command("doctor")(diagnosing.doctor)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the words after `slipway`.
+
+    Returns:
+        The exit code: that of the error where one of ours was raised (`exit_code`), else 0, 1 or 130.
+    """
+    try:
+        result = app(list(arguments), standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; the next run continues at the stage that was running", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if not isinstance(code, int):
+            raise
+        show = getattr(error, "show", None)  # errors of the command line itself print their usage
+        if show is None:
+            return _say(str(error), code)
+        show()
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"slipway: {sentence}", file=sys.stderr)
+    return code

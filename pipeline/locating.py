@@ -1,0 +1,68 @@
+"""Finding the work directory and the published versions that a command is about.
+
+Comes in: what the user named (a config, a work directory, or nothing). Goes out: paths. Called by the commands that
+look at runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config.loading import load
+from pipeline.errors import ConfigError
+from pipeline.records import RunRecord, records
+from pipeline.workdir import WorkDir
+
+
+def find_workdir(config: Path | None, workdir: Path | None) -> WorkDir:
+    """Return the work directory: the one named, that of the config, or that of the newest run below `runs/`.
+
+    Args:
+        config: a YAML file, or None.
+        workdir: a work directory, or None.
+
+    Raises:
+        ConfigError: there is no such directory, or no run was made yet.
+    """
+    if workdir is not None or config is not None:
+        found = WorkDir.of("", workdir) if workdir is not None else WorkDir.of(load(config).config.name)  # type: ignore[arg-type]
+        if not found.records.is_dir():
+            raise ConfigError(f"{found.root} holds no runs; start one with `slipway run`")
+        return found
+    newest: tuple[str, Path] | None = None
+    for folder in Path("runs").glob("*"):
+        last = next(records(folder / "runs"), None)
+        if last is not None and (newest is None or last.run_id > newest[0]):
+            newest = (last.run_id, folder)
+    if newest is None:
+        raise ConfigError(
+            f"there is no run below {Path('runs').absolute()}; start one with `slipway run`, or name the work "
+            "directory with --workdir"
+        )
+    return WorkDir(newest[1].absolute())
+
+
+def last_run(workdir: WorkDir) -> RunRecord:
+    """Return the newest run of a work directory.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    last = next(records(workdir.records), None)
+    if last is None:
+        raise ConfigError(f"{workdir.root} holds no runs; start one with `slipway run`")
+    return last
+
+
+def serving_base(workdir: WorkDir) -> Path:
+    """Return the folder of the published versions of a work directory.
+
+    Raises:
+        ConfigError: nothing was published yet.
+    """
+    for record in records(workdir.records):
+        if record.served:
+            return Path(record.served).parent
+    raise ConfigError(
+        f"no run in {workdir.root} has published a model yet; `slipway status` says why, `slipway run` starts another"
+    )

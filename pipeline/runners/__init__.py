@@ -1,0 +1,1 @@
+"""What executes the pipeline: the local runner today."""

@@ -1,0 +1,99 @@
+"""Commands in this process: their exit codes and the one sentence that a person gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.app import run
+from pipeline.records import RunRecord, StageRecord
+
+CONFIG = "name: p\ndata: {source: digits}\ntransform: {size: [8, 8], channels: 1}\n"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text(CONFIG, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "none.yaml"], "none.yaml: no such file"),
+        (["run", "p.yaml", "--set", "train.epoch=3"], "did you mean"),
+        (["run", "p.yaml", "--set", "train.epochs=0"], "train.epochs"),
+        (["run", "p.yaml", "--from", "traner"], "did you mean Trainer?"),
+        (["run", "p.yaml", "--no-cache", "nothing"], "there is no stage 'nothing'"),
+        (["run", "p.yaml", "--workdir", "p.yaml/x"], "can't be made"),
+        (["status"], "there is no run below"),
+        (["status", "--workdir", "nowhere"], "holds no runs"),
+        (["versions"], "there is no run below"),
+        (["rollback", "3"], "there is no run below"),
+        (["predict"], "expected image files"),
+        (["predict", "a.png", "--batch", "."], "expected image files"),
+        (["predict", "--batch", "."], "expected image files"),
+        (["predict", "--batch", ".", "--out", "x.txt"], ".csv or .jsonl"),
+        (["predict", "a.png"], "there is no run below"),
+        (["init", "nowhere"], "nowhere"),
+        (["config", "show", "none.yaml"], "no such file"),
+        (["nonsense"], "nonsense"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_what_a_person_got_wrong_is_said_in_words_with_exit_code_2(here, capsys, arguments, words):
+    assert run(arguments) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_config_show_prints_yaml_that_says_where_values_come_from(here, capsys):
+    assert run(["config", "show", "p.yaml", "--set", "train.epochs=3"]) == 0
+    shown = capsys.readouterr().out
+    assert "epochs: 3" in shown and "learning_rate" in shown
+    assert run(["config", "show", "p.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["source"] == "digits"
+    assert run(["config", "schema"]) == 0
+    assert "properties" in json.loads(capsys.readouterr().out)
+
+
+def test_init_writes_a_config_that_loads_and_refuses_to_overwrite_it(here, capsys, shapes):
+    assert run(["init", str(shapes), "--out", "mine.yaml"]) == 0
+    assert "180 images in 3 classes" in capsys.readouterr().out
+    assert run(["config", "show", "mine.yaml"]) == 0
+    assert run(["init", str(shapes), "--out", "mine.yaml"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(["init", str(shapes), "--out", "mine.yaml", "--force"]) == 0
+
+
+def test_status_shows_stages_verdicts_and_where_the_run_ended(here, capsys):
+    record = RunRecord("2026-01-01", "p", "p.yaml", "2026-01-01T00:00:00Z", 2**22 + 1, "log", "f")
+    record.stages = [
+        StageRecord("ExampleGen", "MISS", "first run", "5 images", 1.5, 1.0, 100.0),
+        StageRecord("Trainer"),
+    ]
+    record.verdicts = [{"gate": "Evaluator", "passed": False, "sentence": "accuracy is 0.1", "checks": []}]
+    folder = here / "runs" / "p" / "runs"
+    folder.mkdir(parents=True)
+    record.save(folder)
+    assert run(["status"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("ExampleGen", "accuracy is 0.1", "refused", "interrupted"):
+        assert words in shown
+    assert run(["status", "--json", "--workdir", "runs/p"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "interrupted"
+    assert run(["versions"]) == 2
+    assert "has published a model yet" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_bug_keeps_its_stack_trace(here, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("pipeline.config.loading.load", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(["config", "show", "p.yaml"])
