@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tf_keras
 
-from trainer.autograph import spare_tf_keras
+from trainer.autograph import spare_known_code
 from trainer.models.registry import build
 from trainer.settings import ModelSettings
 from transform.sources.fashion_mnist import find_files
@@ -35,7 +35,7 @@ def main(out: str) -> None:
     files = find_files()
     if files is None:
         raise SystemExit("fashion_mnist isn't here; `slipway doctor` says how to get it")
-    spare_tf_keras()
+    spare_known_code()
     tf_keras.utils.set_random_seed(7)
     x_train, y_train, x_test, y_test = map(read_idx, files)
     x_train = x_train[..., None].astype(np.float32) / 255.0

@@ -116,7 +116,7 @@ def export(
     """
     out_dir = Path(out_dir)
     _check(model, labels, settings, raw_examples, out_dir)
-    autograph.spare_tf_keras()
+    autograph.spare_known_code()
     classifier = Classifier(model, labels, settings)
     tf.saved_model.save(classifier, str(out_dir), signatures=classifier.signatures())
     _set_method(out_dir, CLASSIFY, CLASSIFY_METHOD)

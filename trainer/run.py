@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import inputs, training
+from trainer import autograph, inputs, training
 from trainer.errors import TrainerError
 from trainer.export import LABELS_FILE, export
 from trainer.settings import ModelSettings, TrainSettings, TuneSettings
@@ -117,6 +117,7 @@ def read_labels(files: list[str]) -> list[str]:
 
 
 def _task(fn_args: Any) -> Task:
+    autograph.spare_known_code()  # the transform graph is a tf_keras layer, and decoding traces it
     settings: Mapping[str, Any] = fn_args.custom_config["settings"]
     train_settings = TrainSettings.model_validate(settings["train"])
     transform_settings = ImageSettings.model_validate(settings["transform"])

@@ -73,7 +73,7 @@ def train(
         DivergedError: if the loss becomes infinite or not a number.
     """
     _check_labels(train_split, eval_split, classes)
-    autograph.spare_tf_keras()
+    autograph.spare_known_code()
     tf_keras.utils.set_random_seed(settings.seed)
     steps = inputs.steps_per_epoch(train_split, settings.batch_size)
     model = compiled(models.build(model_settings, train_split.shape, classes), settings, steps)

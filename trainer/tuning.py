@@ -131,7 +131,7 @@ def make_tuner(
         The tuner; call `search(train_split=..., eval_split=..., classes=...)`, then
         `get_best_hyperparameters()[0]`.
     """
-    autograph.spare_tf_keras()
+    autograph.spare_known_code()
 
     def build(overwrite: bool) -> Search:
         oracle = _oracle(settings, space(settings, train_settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def to_example(png: bytes, label: int = 0) -> bytes:
     feature = {
         "image/encoded": of_bytes(png),
         "image/format": of_bytes(b"png"),
+        "label_name": of_bytes(LABELS[label].encode()),
+        "digest": of_bytes(hashlib.blake2b(png, digest_size=16).hexdigest().encode()),
+        "origin": of_bytes(b"folder/picture.png"),
         "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
     }
     return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())

@@ -105,15 +105,15 @@ def test_only_kernels_decay_and_only_where_the_optimizer_decays(optimizer: str, 
 def test_the_autograph_rule_stands_once_and_first() -> None:
     from tensorflow.python.autograph.core import config
 
-    autograph.spare_tf_keras()
-    autograph.spare_tf_keras()
+    autograph.spare_known_code()
+    autograph.spare_known_code()
     prefixes = [getattr(rule, "_prefix", "") for rule in config.CONVERSION_RULES]
     assert prefixes.count("tf_keras") == 1
     assert prefixes[0] == "tf_keras"
 
 
 def test_code_outside_of_keras_is_still_converted() -> None:
-    autograph.spare_tf_keras()
+    autograph.spare_known_code()
 
     class Doubling(tf_keras.layers.Layer):
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
