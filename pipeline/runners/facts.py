@@ -36,8 +36,10 @@ def stage_facts(node_id: str, outputs: Mapping[str, list[str]]) -> Facts:
         return Facts(
             f"the baseline is the model in {models[0]}" if models else "no baseline: nothing else was blessed yet"
         )
-    if node_id in ("Trainer", "Tuner"):
-        return Facts(_summary(uris))
+    if node_id == "Trainer":
+        return Facts(_trained(outputs["model_run"][0]))
+    if node_id == "Tuner":
+        return Facts(_tuned(uris[0]))
     verdict = next((found for uri in uris if (found := read_verdict(uri)) is not None), None)
     if verdict is None:
         return Facts()
@@ -59,14 +61,26 @@ def _ingested(uri: str) -> str:
     return "; ".join(parts)
 
 
-def _summary(uris: list[str]) -> str:
-    """Return the sentence of a `summary.json` that Trainer or Tuner left in one of its artifacts."""
-    for uri in uris:
-        path = os.path.join(uri, "summary.json")
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                return str(json.load(file)["sentence"])
-    return ""
+def _trained(uri: str) -> str:
+    """Return what the last epoch reached, from the history that the trainer leaves in the model's run folder."""
+    path = os.path.join(uri, "history.json")
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        history = json.load(file)
+    last = history[-1]
+    return f"{len(history)} epochs: accuracy {last['accuracy']:.4f}, on eval {last['eval_accuracy']:.4f}"
+
+
+def _tuned(uri: str) -> str:
+    """Return the hyperparameters that the search found."""
+    path = os.path.join(uri, "best_hyperparameters.txt")
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        values = json.load(file)["values"]
+    found = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return "best: " + ", ".join(found)
 
 
 def _published(verdict: Verdict) -> tuple[int, str] | None:
