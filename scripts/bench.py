@@ -160,7 +160,7 @@ def main() -> None:
             results.add("pipeline, 7,000", number, measure([*run, str(small), *FEWER], log), small)
             for path in (out, workdir, small):
                 shutil.rmtree(path)
-        results.write()
+            results.write()
         summarize(results)
         print(f"written to {RESULTS.relative_to(ROOT)}")
     finally:
