@@ -14,6 +14,7 @@ from typing import Any
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
+_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 _SUCCESSFUL = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
@@ -30,6 +31,8 @@ class StoredExecution:
     """Ids of the input artifacts by key."""
     outputs: dict[str, list[str]]
     """URIs of the output artifacts by key."""
+    output_ids: list[int]
+    """Ids of the output artifacts."""
 
     @property
     def successful(self) -> bool:
@@ -87,6 +90,7 @@ class MetadataReader:
             {name: _value(value) for name, value in stored.custom_properties.items()},
             inputs,
             outputs,
+            [event.artifact_id for event in events if event.type in _OUTPUTS],
         )
 
 

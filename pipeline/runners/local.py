@@ -15,7 +15,7 @@ from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import data_types, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.errors import GateRefused
+from pipeline.errors import ConfigError, GateRefused
 from pipeline.metadata import MetadataReader
 from pipeline.records import HIT, LEFT_OUT, RAN, RESOLVED, STAGE_FAILED, RunRecord, StageRecord
 from pipeline.runners import partial
@@ -127,6 +127,11 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
         if info is None or info.execution_id is None:
             raise StageError(f"{stage.id} was not executed; see the log")
         execution = self._reader.execution(info.execution_id)
+        if not execution.successful and _is_resolver(info) and stage.id == "Tuner":
+            raise ConfigError(
+                "tune.mode is reuse, but no earlier run in this work directory has searched; run once with "
+                "tune.mode: search, or switch tuning off"
+            )
         if not execution.successful:
             raise StageError(
                 f"{stage.id} ended in state {execution.state}, most likely because an input is missing; see the log"
@@ -135,8 +140,8 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             stage.state = RESOLVED if _is_resolver(info) else HIT
             stage.reason = "nothing it depends on changed" if stage.state == HIT else ""
         stage.outputs = [uri for uris in execution.outputs.values() for uri in uris]
-        for artifacts in (info.output_dict or {}).values():
-            self._producers.update({artifact.id: stage.id for artifact in artifacts})
+        if stage.state != RESOLVED:  # a resolver only passes on what others made
+            self._producers.update(dict.fromkeys(execution.output_ids, stage.id))
         facts = stage_facts(stage.id, execution.outputs)
         stage.detail = facts.sentence
         if facts.verdict is not None:
