@@ -92,7 +92,10 @@ def metrics_of_slice(counts: Counts, slice_key: SliceKey) -> dict[Any, float]:
 
 
 def _plots_of_slice(counts: Counts, slice_key: SliceKey) -> dict[Any, Any]:
-    """Return the confusion matrix and the calibration histogram of each model on a slice."""
+    """Return the confusion matrix and the calibration histogram of each model on a slice.
+
+    Under TFMA's two default names, which it merges into one message: its loader keeps one message per class only.
+    """
     from tensorflow_model_analysis.metrics import metric_types
     from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
@@ -110,7 +113,7 @@ def _plots_of_slice(counts: Counts, slice_key: SliceKey) -> dict[Any, Any]:
                     predicted_class_id=int(predicted),
                     num_weighted_examples=float(row[predicted]),
                 )
-        plots[metric_types.PlotKey("multi_class_confusion_matrix_plot", model_name=model, example_weighted=None)] = (
+        plots[metric_types.PlotKey("confusion_matrix_plot", model_name=model, example_weighted=None)] = (
             matrix
         )
         buckets = metrics_for_slice_pb2.CalibrationHistogramBuckets()
