@@ -113,9 +113,7 @@ def _plots_of_slice(counts: Counts, slice_key: SliceKey) -> dict[Any, Any]:
                     predicted_class_id=int(predicted),
                     num_weighted_examples=float(row[predicted]),
                 )
-        plots[metric_types.PlotKey("confusion_matrix_plot", model_name=model, example_weighted=None)] = (
-            matrix
-        )
+        plots[metric_types.PlotKey("confusion_matrix_plot", model_name=model, example_weighted=None)] = matrix
         buckets = metrics_for_slice_pb2.CalibrationHistogramBuckets()
         width = 1.0 / len(model_counts.seen)
         for index, seen in enumerate(model_counts.seen):
