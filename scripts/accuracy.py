@@ -51,7 +51,8 @@ def run(config: Path, seed: int, workdir: Path) -> dict[str, object]:
     record = json.loads(done.stdout)
     stages = {stage["id"]: stage for stage in record["stages"]}
     (summary,) = (path for uri in stages["Evaluator"]["outputs"] for path in Path(uri).glob("summary.json"))
-    whole = next(part for part in json.loads(summary.read_text(encoding="utf-8"))["slices"] if not part["slice"])
+    parts = json.loads(summary.read_text(encoding="utf-8"))["slices"]
+    whole = next(part for part in parts if part["model"] == "candidate" and not part["slice"])
     metrics = {name: round(whole["metrics"][name], 4) for name in ("accuracy", "log_loss", "calibration_error")}
     return {
         "date": time.strftime("%Y-%m-%d"),
