@@ -39,7 +39,7 @@ def stage_facts(node_id: str, outputs: Mapping[str, list[str]]) -> Facts:
     if node_id == "Trainer":
         return Facts(_trained(outputs["model_run"][0]))
     if node_id == "Tuner":
-        return Facts(_tuned(uris[0]))
+        return Facts(_tuned(outputs["best_hyperparameters"][0]))
     verdict = next((found for uri in uris if (found := read_verdict(uri)) is not None), None)
     if verdict is None:
         return Facts()

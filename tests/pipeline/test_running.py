@@ -188,23 +188,6 @@ class TestCacheKeys:
         assert states(project.run(*overrides, to_stage="Trainer"))["Trainer"] == HIT
 
 
-class TestTuning:
-    def test_reusing_a_search_needs_one_and_takes_what_it_found(self, tmp_path, shapes):
-        project = Project(tmp_path, shapes)
-        with pytest.raises(ConfigError, match="no earlier run in this work directory has searched"):
-            project.run("tune.mode=reuse", to_stage="Trainer")
-        search = ("tune.mode=search", "tune.trials=1", "tune.epochs=1", "train.epochs=1")
-        found = project.run(*search, to_stage="Trainer")
-        assert states(found)["Tuner"] == RAN
-        assert found.stage("Tuner").detail.startswith("best: learning_rate")
-        again = project.run(*search, to_stage="Trainer")
-        assert states(again)["Tuner"] == HIT and states(again)["Trainer"] == HIT
-        reused = project.run("tune.mode=reuse", "train.epochs=1", to_stage="Trainer")
-        assert states(reused)["Tuner"] == RESOLVED
-        # The hyperparameters are the same and so is what the Trainer reads: there is nothing to train again.
-        assert states(reused)["Trainer"] == HIT
-
-
 OWN_MODEL = """
 import tf_keras
 from trainer.models.registry import register

@@ -103,3 +103,18 @@ def test_another_version_and_back(home):
         (1, False, None), (2, False, None), (3, True, 1),
     ]  # fmt: skip
     slipway("rollback", "7", cwd=home, check=2)
+
+
+def test_reusing_a_search_needs_one_and_takes_what_it_found(home, shapes):
+    slipway("init", str(shapes), "--out", "tuned.yaml", cwd=home)
+    common = ("run", "tuned.yaml", "--workdir", "tuned", "--set", "train.epochs=1", "--to", "Trainer")
+    done = slipway(*common, "--set", "tune.mode=reuse", cwd=home, check=2)
+    assert "no earlier run in this work directory has searched" in done.stderr
+    search = ("--set", "tune.mode=search", "--set", "tune.trials=1", "--set", "tune.epochs=1", "--json")
+    found = {s["id"]: s for s in json.loads(slipway(*common, *search, cwd=home).stdout)["stages"]}
+    assert found["Tuner"]["state"] == "MISS"
+    assert found["Tuner"]["detail"].startswith("best: ")
+    reused = slipway(*common, "--set", "tune.mode=reuse", "--json", cwd=home).stdout
+    states = {s["id"]: s["state"] for s in json.loads(reused)["stages"]}
+    # The hyperparameters are the same and so is what the Trainer reads: there is nothing to train again.
+    assert (states["Tuner"], states["Trainer"]) == ("lookup", "HIT")
