@@ -186,6 +186,35 @@ def evaluation(split: Split, batch_size: int = EVAL_BATCH) -> tf.data.Dataset:
     return batches.map(lambda images, labels: (_unit(images), labels)).prefetch(WORKERS)
 
 
+def sample(split: Split, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return some examples of a split as arrays, in the order of the files.
+
+    Args:
+        split: where they come from.
+        count: how many; all of them if the split is smaller.
+        seed: another seed draws others.
+
+    Returns:
+        Pixels uint8 [n, H, W, C] and labels int64 [n], with n the smaller of `count` and the split's size.
+    """
+    drawn = np.random.default_rng(seed).choice(split.size, min(count, split.size), replace=False)
+    drawn.sort()
+    if split.pixels is not None and split.labels is not None:
+        return split.pixels[drawn], split.labels[drawn]
+    wanted = np.zeros(split.size, bool)
+    wanted[drawn] = True
+    pixels = np.empty((len(drawn), *split.shape), np.uint8)
+    labels = np.empty(len(drawn), np.int64)
+    seen = filled = 0
+    batches = _records(split.files).batch(DECODE_BATCH).map(_decoder(split), num_parallel_calls=WORKERS)
+    for images, targets in batches.as_numpy_iterator():
+        rows = wanted[seen : seen + len(images)]
+        end = filled + int(rows.sum())
+        pixels[filled:end], labels[filled:end] = images[rows], targets[rows]
+        seen, filled = seen + len(images), end
+    return pixels, labels
+
+
 def _batch(split: Split, batch_size: int) -> int:
     return min(batch_size, split.size)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import autograph, inputs, training
+from trainer import autograph, handover, inputs, training
 from trainer.errors import TrainerError
 from trainer.export import LABELS_FILE, export
 from trainer.settings import ModelSettings, TrainSettings, TuneSettings
@@ -72,6 +72,8 @@ def run_fn(fn_args: Any) -> None:
     # TFX starts a failed component again with the same folder.
     shutil.rmtree(fn_args.serving_model_dir, ignore_errors=True)
     export(result.model, task.labels, task.transform, examples, fn_args.serving_model_dir)
+    beside = Path(fn_args.serving_model_dir).parent / handover.FOLDER
+    handover.save(result.model, model_settings, train_settings, beside)
 
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
@@ -122,7 +124,7 @@ def _task(fn_args: Any) -> Task:
     train_settings = TrainSettings.model_validate(settings["train"])
     transform_settings = ImageSettings.model_validate(settings["transform"])
     shape = (*transform_settings.size, transform_settings.channels)
-    decode = _decoder(fn_args.transform_graph_path or fn_args.transform_output)
+    decode = decoder(fn_args.transform_graph_path or fn_args.transform_output)
     budget = train_settings.cache_mb * 1_000_000
     train_split = inputs.load(fn_args.train_files, decode, shape, budget)
     eval_split = inputs.load(fn_args.eval_files, decode, shape, max(0, budget - train_split.kept_bytes))
@@ -139,8 +141,12 @@ def _task(fn_args: Any) -> Task:
     )
 
 
-def _decoder(transform_output: str) -> inputs.Decoder:
-    """Return a decoder that runs the transform graph of the Transform component."""
+def decoder(transform_output: str) -> inputs.Decoder:
+    """Return a decoder of examples that runs the transform graph of the Transform component.
+
+    Args:
+        transform_output: folder of the component's artifact.
+    """
     import tensorflow_transform
 
     output = tensorflow_transform.TFTransformOutput(transform_output)

@@ -131,3 +131,23 @@ def test_no_files_and_no_examples_are_refused(tmp_path, write_records: Callable[
         inputs.load([f"{tmp_path}/*"], DECODE, SHAPE, PLENTY)
     with pytest.raises(TrainerError, match="hold no examples"):
         inputs.load([write_records([], "empty.gz")], DECODE, SHAPE, PLENTY)
+
+
+def test_a_sample_is_drawn_by_its_seed_and_keeps_labels_with_their_images(
+    split: inputs.Split, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    pixels, labels = inputs.sample(split, 40, seed=3)
+    assert (pixels.dtype, pixels.shape, labels.shape) == (np.uint8, (40, *SHAPE), (40,))
+    rows = [int(np.flatnonzero((digits[0][:300] == image).all(axis=(1, 2, 3)))[0]) for image in pixels]
+    assert rows == sorted(set(rows))
+    np.testing.assert_array_equal(labels, digits[1][rows])
+    np.testing.assert_array_equal(pixels, inputs.sample(split, 40, seed=3)[0])
+    assert not np.array_equal(pixels, inputs.sample(split, 40, seed=4)[0])
+
+
+def test_a_sample_of_more_than_there_is_is_all_of_it(
+    split: inputs.Split, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    pixels, labels = inputs.sample(split, 1_000_000, seed=3)
+    np.testing.assert_array_equal(pixels, digits[0][:300])
+    np.testing.assert_array_equal(labels, digits[1][:300])
