@@ -17,7 +17,7 @@ demo: setup ## the whole pipeline on hand-written digits, then a prediction (10 
 	@$(BIN)/python -W ignore scripts/demo.py
 
 test: setup ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: setup ## the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow and not e2e"
