@@ -46,3 +46,15 @@ class ManifestError(ServingError):
 
 class PublishError(ServingError):
     """A version could not be published or rolled back; what is served is untouched."""
+
+
+class ConversionError(ServingError):
+    """A model cannot be converted to a form, or the request to convert it makes no sense."""
+
+
+class UnavailableError(ConversionError):
+    """This machine lacks what a form needs: a package, a GPU, a library. The form is skipped, not failed."""
+
+
+class BundleError(ServingError):
+    """What is given is no mobile bundle, or cannot be made into one."""
