@@ -209,7 +209,7 @@ def describe_files(directory: str | os.PathLike[str]) -> tuple[FileEntry, ...]:
     """
     root = Path(directory)
     entries = []
-    for path, problem in _walk(root):
+    for path, problem in walk(root):
         if problem:
             raise ManifestError(f"{root / path} {problem}; a model consists of plain files only.")
         entries.append(_describe(root, path))
@@ -232,8 +232,12 @@ def _describe(root: Path, path: str) -> FileEntry:
     return FileEntry(path, size, digest.hexdigest())
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """Relative path of everything below that is no directory, and why it is refused, or an empty text."""
+def walk(root: Path) -> Iterator[tuple[str, str]]:
+    """Relative path of everything below that is no directory, and why it is refused, or an empty text.
+
+    Raises:
+        ManifestError: A directory cannot be listed.
+    """
 
     def failed(error: OSError) -> None:
         raise ManifestError(f"{error.filename} cannot be listed: {error.strerror}.") from error
@@ -299,7 +303,7 @@ def verify(directory: str | os.PathLike[str], manifest: Manifest | None = None) 
     manifest = manifest or read(root)
     listed = {entry.path: entry for entry in manifest.files}
     problems, seen = [], set()
-    for path, problem in _walk(root):
+    for path, problem in walk(root):
         seen.add(path)
         entry = listed.get(path)
         if problem:

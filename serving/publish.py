@@ -1,7 +1,8 @@
-"""Atomic publication of models below a base path of TensorFlow Serving, and rollback.
+"""Atomic publication of models below a base path, as TensorFlow Serving reads it, and rollback.
 
-Comes in: an exported SavedModel. Goes out: `BASE/<number>/` with a manifest, complete from the moment its
-name exists. Called by the Pusher of the pipeline and by `slipway rollback`.
+Comes in: an exported SavedModel or a mobile bundle. Goes out: `BASE/<number>/` with a manifest, complete from
+the moment its name exists. Called by the Pusher of the pipeline, `serving.edge.publishing` and `slipway
+rollback`.
 
 Everything happens under one lock. A version is built in `BASE/.slipway/incoming/`, a name that no model
 server takes for a version, flushed to disk and renamed into place. `BASE/.slipway/record.json` keeps the
@@ -26,8 +27,9 @@ from importlib import metadata
 from pathlib import Path
 
 from serving import manifest as manifests
+from serving.content import SAVED_MODEL, ContentKind
 from serving.durable import copy_tree, exclusive_lock, sync_directory, sync_tree, write_durably
-from serving.errors import ManifestError, PublishError, ServingError
+from serving.errors import ManifestError, PublishError
 from serving.manifest import MANIFEST_FILE, FileEntry, Manifest
 from serving.versions import PublishedVersion, served, version_directories, versions
 
@@ -50,15 +52,16 @@ def publish(
     slipway_version: str | None = None,
     keep: int | None = None,
     lock_timeout_seconds: float = 600,
+    kind: ContentKind = SAVED_MODEL,
 ) -> PublishedVersion:
     """Publish a model as the next version.
 
     Args:
-        model_dir: The exported SavedModel; it is copied and stays untouched.
+        model_dir: The exported SavedModel, or what `kind` says; it is copied and stays untouched.
         base_dir: Base path of the model; created if missing.
         name: Name of the model.
         metrics: Metrics by name, for the manifest.
-        labels: Names of the classes; by default those in `assets.extra/labels.txt`.
+        labels: Names of the classes; by default those in the labels file of the kind, if it is there.
         config_hash: Hash of the effective config.
         data_fingerprint: Fingerprint of the training data.
         git_commit: Commit of the training code.
@@ -66,22 +69,27 @@ def publish(
         keep: How many versions to keep; older ones are removed, but never the served or the one before it.
             None keeps all.
         lock_timeout_seconds: How long to wait for another publication.
+        kind: What is published; a base directory holds one kind only.
 
     Returns:
         The new version, or the served one with `already_published` if it holds the very same files.
 
     Raises:
-        PublishError: The model is no SavedModel, the disk is full, the base cannot be written, or the lock is
-            held too long. What was published before is untouched.
+        PublishError: The model is not of the kind, the base holds another kind, the disk is full, the base cannot
+            be written, or the lock is held too long. What was published before is untouched.
         ManifestError: The model holds links or unsafe names, or a field has a wrong type.
     """
     source, base = Path(model_dir), Path(base_dir)
-    _check_source(source, base)
+    kind.check(source)
+    if base.resolve().is_relative_to(source.resolve()):
+        raise PublishError(f"{base} lies inside the model {source}; choose a base directory outside of it.")
     if keep is not None and keep < 1:
         raise PublishError(f"keep is {keep}; expected 1 or more, or nothing to keep all versions.")
     files = manifests.describe_files(source)
     with _publishing(base, lock_timeout_seconds):
         current = served(base)
+        if current is not None and current.manifest is not None:
+            kind.check_base(base, current.manifest.files)
         version = _in_service(base, current, manifests.model_digest(files))
         if version is None:
             draft = Manifest(
@@ -90,9 +98,9 @@ def publish(
                 created=_utc_now(),
                 files=files,
                 model_digest=manifests.model_digest(files),
-                slipway_version=slipway_version or _installed_version(),
+                slipway_version=slipway_version or installed_version(),
                 metrics=metrics or {},
-                labels=tuple(_read_labels(source) if labels is None else labels),
+                labels=tuple(kind.read_labels(source) if labels is None else labels),
                 config_hash=config_hash,
                 data_fingerprint=data_fingerprint,
                 git_commit=git_commit,
@@ -189,14 +197,6 @@ def _in_service(base: Path, current: PublishedVersion | None, digest: str) -> Pu
     return replace(current, already_published=True)
 
 
-def _check_source(source: Path, base: Path) -> None:
-    if not (source / "saved_model.pb").is_file() and not (source / "saved_model.pbtxt").is_file():
-        found = sorted(os.listdir(source))[:6] if source.is_dir() else "no such directory"
-        raise PublishError(f"{source} is no SavedModel: expected saved_model.pb in it, found {found or 'nothing'}.")
-    if base.resolve().is_relative_to(source.resolve()):
-        raise PublishError(f"{base} lies inside the model {source}; choose a base directory outside of it.")
-
-
 @contextlib.contextmanager
 def _publishing(base: Path, lock_timeout_seconds: float) -> Iterator[None]:
     """Hold the lock, clear what dead processes left, and turn errors of the file system into words."""
@@ -290,15 +290,8 @@ def _prune(base: Path, keep: int, version: PublishedVersion) -> None:
         _LOG.warning("old versions of %s could not be removed: %s", base, error)
 
 
-def _read_labels(source: Path) -> list[str]:
-    path = source / "assets.extra" / "labels.txt"
-    try:
-        return path.read_text("utf-8").splitlines() if path.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServingError(f"{path} cannot be read: {error}. Expected one label per line, UTF-8.") from error
-
-
-def _installed_version() -> str:
+def installed_version() -> str:
+    """Version of the installed software; `unknown` if it runs from a bare folder."""
     try:
         return metadata.version("tfx-slipway")
     except metadata.PackageNotFoundError:
