@@ -2,13 +2,13 @@
 
 TensorFlow 2.16 knows that Keras needs no conversion by autograph, but looks for it under the name `keras`.
 Under its own name `tf_keras` all of it is converted from source: about 20 seconds of CPU time in every
-process that fits a model. The graph code of tf.Transform and of this project uses TensorFlow's operations for control
-flow, so it needs none either, which saves another 6 seconds. Called by everything that traces a model.
+process that fits a model. The graph code of tf.Transform, of TF-MOT and of this project uses TensorFlow's operations
+for control flow, so it needs none either, which saves another 6 seconds. Called by everything that traces a model.
 """
 
 from __future__ import annotations
 
-_SPARED = ("tf_keras", "tensorflow_transform", "trainer", "transform")
+_SPARED = ("tf_keras", "tensorflow_transform", "tensorflow_model_optimization", "trainer", "transform")
 
 
 def spare_known_code() -> None:

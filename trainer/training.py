@@ -155,7 +155,7 @@ def _fit(
     first_epoch: int,
     callbacks: list[Any],
 ) -> None:
-    augment, soften = _changes(settings, classes)
+    augment, soften = changes(settings, classes)
     epochs = range(first_epoch, settings.epochs)
     model.fit(
         inputs.training(train_split, settings.batch_size, epochs, settings.seed, augment, soften),
@@ -168,7 +168,7 @@ def _fit(
     )
 
 
-def _changes(settings: TrainSettings, classes: int) -> tuple[inputs.Augment | None, Any]:
+def changes(settings: TrainSettings, classes: int) -> tuple[inputs.Augment | None, Any]:
     """Return the augmentation and the softening of targets that the settings ask for."""
     soft = settings.label_smoothing > 0 or bool(BLENDS & set(settings.augment))
     soften = partial(losses.soft_targets, classes=classes, smoothing=settings.label_smoothing) if soft else None

@@ -45,7 +45,7 @@ def fn_args(
             features.LABEL: raw[features.LABEL],
         }
 
-    monkeypatch.setattr(run, "_decoder", lambda transform_output: inputs.parser(graph))
+    monkeypatch.setattr(run, "decoder", lambda transform_output: inputs.parser(graph))
     return SimpleNamespace(
         train_files=[f"{tmp_path}/examples/Split-train/*"],
         eval_files=[f"{tmp_path}/examples/Split-eval/*"],
