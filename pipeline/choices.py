@@ -152,3 +152,17 @@ def most_unreadable(facts: FolderFacts) -> Choice:
         min(1.0, math.ceil(100 * (2 * share + 1 / facts.sampled)) / 100),
         f"{bad} of {facts.sampled} sampled files cannot be read (see above); mend them and set this to 0",
     )
+
+
+def largest_loss(facts: FolderFacts) -> Choice:
+    """Return what a form may lose in accuracy: a point, and the width of the interval that so few images leave."""
+    images = test_images(facts)
+    loss = min(0.3, max(0.015, math.ceil(100 * (0.01 + 8 / images)) / 100))
+    return Choice(loss, f"by the lower end of the 95 percent interval; about {images:,} eval images leave it that wide")
+
+
+def largest_class_loss(facts: FolderFacts) -> Choice:
+    """Return what a form may lose in one class: two images, at least five points."""
+    images = test_images(facts) / len(facts.counts)
+    loss = min(0.5, max(0.05, math.ceil(100 * 2 / images) / 100))
+    return Choice(loss, f"two of the about {round(images):,} images of a class, or five points")

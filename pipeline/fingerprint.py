@@ -47,6 +47,11 @@ def code_fingerprint(entry_modules: Sequence[str], extra_files: Sequence[Path] =
     return _hash_of(code_hashes(entry_modules, extra_files, root))
 
 
+def modules_of(package: str, root: Path = ROOT) -> list[str]:
+    """Return the dotted names of a package's own modules, sorted; for packages that are imported by computed names."""
+    return sorted(f"{package}.{path.stem}" for path in root.joinpath(*package.split(".")).glob("[!_]*.py"))
+
+
 def code_hashes(entry_modules: Sequence[str], extra_files: Sequence[Path] = (), root: Path = ROOT) -> dict[str, str]:
     """Return the hash of each source file behind `code_fingerprint`, by module name.
 

@@ -26,10 +26,12 @@ from tfx.types import Channel, standard_artifacts
 
 from pipeline.components.baseline import BaselineStrategy
 from pipeline.components.bulk_inferrer import BulkInferrer
+from pipeline.components.edge_pusher import EdgePusher
 from pipeline.components.evaluator import Evaluator
 from pipeline.components.example_gen import ExampleGen
 from pipeline.components.example_validator import ExampleValidator
 from pipeline.components.infra_validator import InfraValidator
+from pipeline.components.optimizer import Optimizer
 from pipeline.components.pusher import Pusher
 from pipeline.components.statistics_gen import StatisticsGen
 from pipeline.config.config import Config
@@ -111,17 +113,18 @@ def build_pipeline(
         timeout_seconds=config.infra.timeout_seconds,
         fingerprint=key["InfraValidator"],
     )
+    manifest = {
+        "name": config.name,
+        "config_hash": training_config_hash(config),
+        "data_fingerprint": data_fingerprint,
+    }
     pusher = Pusher(
         model=model,
         evaluation=evaluator.outputs["evaluation"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_validator.outputs["blessing"],
         destination=str(workdir.root / config.push.serving),
-        manifest={
-            "name": config.name,
-            "config_hash": training_config_hash(config),
-            "data_fingerprint": data_fingerprint,
-        },
+        manifest=manifest,
         keep=config.push.keep,
         fingerprint=key["Pusher"],
     )
@@ -129,6 +132,29 @@ def build_pipeline(
         example_gen, statistics_gen, schema_gen, validator, transform, tuner, trainer,
         baseline, evaluator, infra_validator, pusher,
     ]  # fmt: skip
+    if config.compress.variants:
+        optimizer = Optimizer(
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            model=model,
+            model_blessing=evaluator.outputs["blessing"],
+            compress=config.compress.model_dump_json(),
+            evaluate=config.evaluate.model_dump_json(),
+            store=str(workdir.compressed),
+            fingerprint=key["Optimizer"],
+        )
+        edge_pusher = EdgePusher(
+            variants=optimizer.outputs["variants"],
+            results=optimizer.outputs["results"],
+            model_blessing=evaluator.outputs["blessing"],
+            infra_blessing=infra_validator.outputs["blessing"],
+            destination=str(workdir.root / config.push.edge),
+            manifest=manifest,
+            card=_card(config),
+            keep=config.push.keep,
+            fingerprint=key["EdgePusher"],
+        )
+        nodes += [optimizer, edge_pusher]
     if config.bulk_infer.enabled:
         blessing = evaluator.outputs["blessing"]
         nodes.append(BulkInferrer(examples, model, blessing, config.bulk_infer.split, key["BulkInferrer"]))
@@ -140,6 +166,12 @@ def build_pipeline(
         metadata_connection_config=metadata_connection(workdir),
         beam_pipeline_args=BEAM_ARGS,
     )
+
+
+def _card(config: Config) -> str:
+    """Return the section `card` as JSON; data that nobody described is called by its source's name."""
+    card = config.card if config.card.data else config.card.model_copy(update={"data": config.data.source})
+    return card.model_dump_json()
 
 
 def metadata_connection(workdir: WorkDir) -> metadata_store_pb2.ConnectionConfig:

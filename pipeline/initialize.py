@@ -97,9 +97,21 @@ def config_text(facts: FolderFacts, file: Path) -> str:
         "    accuracy:",
         *_line("min", choices.lowest_accuracy(facts), 6),
         *_line("max_drop_vs_baseline", choices.largest_drop(facts), 6),
+        "",
+        "compress:",
+        *_line("variants", _VARIANTS),
+        "  budget:",
+        *_line("max_accuracy_drop", choices.largest_loss(facts), 4),
+        *_line("max_worst_class_drop", choices.largest_class_loss(facts), 4),
     ]
     return "\n".join(lines) + "\n"
 
+
+_VARIANTS = Choice(
+    ["tflite_float16", "tflite_int8", "onnx_float32"],
+    "forms to ship beside the SavedModel: for phones with a GPU, for phones without, for other servers;\n"
+    "each is measured against the float model, and [] leaves all of this out",
+)
 
 _AUGMENT = Choice(
     ["shift"],

@@ -67,6 +67,8 @@ class RunRecord:
     """Number under which the model is published, if it is."""
     served: str = ""
     """Folder of that version."""
+    bundle: str = ""
+    """Folder of the version of the mobile bundle, if one is published."""
 
     def stage(self, node_id: str) -> StageRecord:
         """Return the record of a stage."""

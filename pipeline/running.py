@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def still_valid(last: RunRecord, fingerprint: str) -> bool:
         return False
     if any(stage.state == LEFT_OUT or not all(map(os.path.exists, stage.outputs)) for stage in last.stages):
         return False
-    return not last.served or os.path.isdir(last.served)
+    return all(os.path.isdir(folder) for folder in (last.served, last.bundle) if folder)
 
 
 def _repeat(last: RunRecord, record: RunRecord, observer: Observer) -> None:
@@ -113,7 +113,8 @@ def _repeat(last: RunRecord, record: RunRecord, observer: Observer) -> None:
         StageRecord(stage.id, HIT, f"nothing changed since run {last.run_id}", stage.detail, outputs=stage.outputs)
         for stage in last.stages
     ]
-    record.verdicts, record.version, record.served = last.verdicts, last.version, last.served
+    record.verdicts, record.version = last.verdicts, last.version
+    record.served, record.bundle = last.served, last.bundle
     observer.run_started(record)
     for stage in record.stages:
         observer.stage_started(stage)
@@ -137,16 +138,18 @@ def _execute(
     part.write_text(config.data.model_dump_json(), encoding="utf-8")
     part.replace(workdir.data_settings)
     pipeline = build_pipeline(config, keys, workdir, fingerprint)
-    if _published_version_is_gone(workdir):
-        options = replace(options, no_cache=(*options.no_cache, "Pusher"))
     past = list(records(workdir.records))
+    gone = [stage for stage in _stages_whose_version_is_gone(past) if stage in keys]
+    options = replace(options, no_cache=(*options.no_cache, *gone))
     LocalRunner(record, observer, options, past, lambda: record.save(workdir.records)).run(pipeline)
 
 
-def _published_version_is_gone(workdir: WorkDir) -> bool:
-    """Return whether somebody removed what was published last; TFX's cache can't see that."""
-    last = next((record for record in records(workdir.records) if record.served), None)
-    return last is not None and not os.path.isdir(last.served)
+def _stages_whose_version_is_gone(past: Sequence[RunRecord]) -> list[str]:
+    """Return the stages whose last published version somebody removed; TFX's cache can't see that."""
+    served = next((record.served for record in past if record.served), None)
+    bundle = next((record.bundle for record in past if record.bundle), None)
+    stages = {"Pusher": served, "EdgePusher": bundle}
+    return [stage for stage, folder in stages.items() if folder is not None and not os.path.isdir(folder)]
 
 
 def _content(schema_file: str | None) -> str:

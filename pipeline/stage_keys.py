@@ -10,18 +10,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import Config
-from pipeline.fingerprint import changed_modules, code_hashes
+from pipeline.fingerprint import changed_modules, code_hashes, modules_of
 from transform.sources.registry import build_source
 from transform.sources.stat_cache import StatCache
 
 _NOT_OF_THE_EXAMPLES = {"schema_file", "statistics_sample", "source", "path"}
 """Keys of `data` that ExampleGen doesn't read, or whose meaning is the content that the fingerprint covers."""
+
+_PROCESSES = ("serving.convert", "serving.forms", "serving.measure")
+"""Packages whose modules the stage Optimizer runs in processes of their own, and imports by computed names."""
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-transform", "tfx", "keras-tuner")
 
@@ -90,9 +94,14 @@ def stage_keys(config: Config, fingerprint: str) -> dict[str, StageKey]:
     whole = config.model_dump(mode="json")
     module = [Path(config.model.module)] if config.model.module else []
     training = {name: whole[name] for name in ("transform", "model", "train")}
+    serving = {"push": {"serving": config.push.serving, "keep": config.push.keep}, "name": config.name}
+    edge = {"push": {"edge": config.push.edge, "keep": config.push.keep}, "name": config.name, "card": whole["card"]}
 
-    def key(entry: str, settings: dict[str, Any], extra: list[Path] | None = None, data: str = "") -> StageKey:
-        hashes = {name: value[:16] for name, value in code_hashes([entry], extra or []).items()}
+    def key(
+        entry: str | Sequence[str], settings: dict[str, Any], extra: list[Path] | None = None, data: str = ""
+    ) -> StageKey:
+        entries = [entry] if isinstance(entry, str) else entry
+        hashes = {name: value[:16] for name, value in code_hashes(entries, extra or []).items()}
         return StageKey(hashes, settings, data)
 
     keys = {
@@ -103,11 +112,16 @@ def stage_keys(config: Config, fingerprint: str) -> dict[str, StageKey]:
         "Trainer": key("trainer.run", training, module),
         "Evaluator": key("pipeline.components.evaluator", {"evaluate": whole["evaluate"]}),
         "InfraValidator": key("pipeline.components.infra_validator", {"infra": whole["infra"]}),
-        "Pusher": key("pipeline.components.pusher", {"push": whole["push"], "name": config.name}),
+        "Pusher": key("pipeline.components.pusher", serving),
         "BulkInferrer": key("pipeline.components.bulk_inferrer", {"bulk_infer": whole["bulk_infer"]}),
     }
     if config.tune.mode == "search":
         keys["Tuner"] = key("trainer.run", {**training, "tune": whole["tune"]}, module)
+    if config.compress.variants:
+        parts = {name: whole[name] for name in ("compress", "evaluate")}
+        entries = ["pipeline.components.optimizer", *(name for package in _PROCESSES for name in modules_of(package))]
+        keys["Optimizer"] = key(entries, parts, module)
+        keys["EdgePusher"] = key("pipeline.components.edge_pusher", edge)
     return keys
 
 

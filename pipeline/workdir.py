@@ -59,6 +59,11 @@ class WorkDir:
         return self.root / "unfinished"
 
     @property
+    def compressed(self) -> Path:
+        """Models that techniques of the section `compress` have trained on, kept between runs."""
+        return self.root / "compressed"
+
+    @property
     def logs(self) -> Path:
         """What TensorFlow, Beam and TFX print, one file per run."""
         return self.root / "logs"

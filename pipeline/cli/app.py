@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from pipeline.cli import configuring, diagnosing, initializing, predicting, publishing, running
+from pipeline.cli import configuring, diagnosing, initializing, optimizing, predicting, publishing, running
 
 app = typer.Typer(
     name="slipway",
@@ -23,6 +23,10 @@ app.add_typer(configuring.app, name="config")
 app.command("run")(running.run)
 app.command("status")(running.status)
 app.command("predict")(predicting.predict)
+app.command("optimize")(optimizing.optimize)
+app.command("export")(optimizing.export)
+app.command("benchmark")(optimizing.benchmark)
+app.add_typer(optimizing.edge, name="edge")
 app.command("versions")(publishing.versions)
 app.command("rollback")(publishing.rollback)
 app.command("doctor")(diagnosing.doctor)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STAGES = (
     "ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform", "Tuner", "Trainer", "Resolver",
-    "Evaluator", "InfraValidator", "Pusher", "BulkInferrer",
+    "Evaluator", "InfraValidator", "Pusher", "Optimizer", "EdgePusher", "BulkInferrer",
 )  # fmt: skip
 """The stages in the order in which they run."""
 
@@ -107,10 +107,12 @@ def status(config: ConfigOption = None, workdir: WorkdirOption = None, as_json: 
     from rich.console import Console
     from rich.text import Text
 
-    from pipeline.cli.screen import closing_sentence, times_table, verdicts_table
+    from pipeline.cli.screen import closing_sentence, times_table, variants_tables, verdicts_table
 
     console = Console(highlight=False)
     console.print(Text(f"{record.name}  run {record.run_id}  config {record.config}  log {record.log}"))
     console.print(times_table(record))
     console.print(verdicts_table(record))
+    for table in variants_tables(record, console.width):
+        console.print(table)
     console.print(Text(closing_sentence(record)))

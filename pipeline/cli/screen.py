@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.optimizing import results
 from pipeline.records import HIT, LEFT_OUT, RAN, RESOLVED, STAGE_FAILED, SUCCEEDED, RunRecord, StageRecord
 from pipeline.runners.observer import Observer
 from transform.progress import LOGGER
@@ -103,6 +104,8 @@ class RunScreen(Observer, logging.Handler):
             self._console.print(times_table(record))
         if record.verdicts:
             self._console.print(verdicts_table(record))
+        for table in variants_tables(record, self._console.width):
+            self._console.print(table)
         style = "bold green" if record.state == SUCCEEDED else "bold red"
         self._console.print(Text(closing_sentence(record), style=style))
 
@@ -117,7 +120,8 @@ class RunScreen(Observer, logging.Handler):
 def closing_sentence(record: RunRecord) -> str:
     """Return how a run ended, in one sentence."""
     if record.version is not None and record.state == SUCCEEDED:
-        return f"{record.state}: version {record.version} is in {record.served} ({record.seconds:.1f} s)"
+        bundle = f", the mobile bundle in {record.bundle}" if record.bundle else ""
+        return f"{record.state}: version {record.version} is in {record.served}{bundle} ({record.seconds:.1f} s)"
     reason = f": {record.error}" if record.error else ""
     return f"{record.state}{reason} ({record.seconds:.1f} s)"
 
@@ -158,6 +162,27 @@ def verdicts_table(record: RunRecord) -> Table:
         word = Text("passed", style="green") if verdict["passed"] else Text("refused", style="bold red")
         table.add_row(verdict["gate"], word, Text(verdict["sentence"]))
     return table
+
+
+def variants_tables(record: RunRecord, width: int) -> list[Any]:
+    """Return what to print about the forms of the model: what they cost and reach, and which ships where.
+
+    Args:
+        record: a run; without forms there is nothing to print.
+        width: of the console, in characters.
+    """
+    stage = next((stage for stage in record.stages if stage.id == "Optimizer"), None)
+    folder = results.find(stage.outputs) if stage is not None else None
+    if folder is None:
+        return []
+    from serving.certify.terminal import picks_table, results_table
+
+    certificate = results.read(folder)
+    title = f"Forms ({folder / results.CSV_FILE}, picture: {results.PICTURE}.png)"
+    return [
+        results_table(certificate.rows, certificate.picks, certificate.front, title, width),
+        picks_table(certificate.picks),
+    ]
 
 
 def _figure(value: Any) -> str:

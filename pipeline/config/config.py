@@ -9,6 +9,8 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.config.card import CardSettings
+from pipeline.config.compress import CompressSettings
 from pipeline.config.sections import BulkInferSettings, EvaluateSettings, InfraSettings, PushSettings
 from trainer.settings import ModelSettings, TrainSettings, TuneSettings
 from transform.settings import DataSettings, ImageSettings, Settings
@@ -32,8 +34,14 @@ class Config(Settings):
     evaluate: EvaluateSettings = Field(
         default_factory=EvaluateSettings, description="how the model is judged and what it must reach"
     )
+    compress: CompressSettings = Field(
+        default_factory=CompressSettings, description="the forms in which it ships, and what each must prove"
+    )
     infra: InfraSettings = Field(default_factory=InfraSettings, description="how it proves that it can be served")
     push: PushSettings = Field(default_factory=PushSettings, description="where it is published")
+    card: CardSettings = Field(
+        default_factory=CardSettings, description="what people should know about the model, for the card that ships"
+    )
     bulk_infer: BulkInferSettings = Field(
         default_factory=BulkInferSettings, description="whether it predicts a whole split at the end"
     )
@@ -66,12 +74,13 @@ def cross_problems(config: Config) -> list[str]:
         One sentence each, which starts with the path of the value to change.
     """
     problems = []
-    readers = {"evaluate": config.evaluate.split}
+    readers = {"evaluate.split": config.evaluate.split}
     if config.bulk_infer.enabled:
-        readers["bulk_infer"] = config.bulk_infer.split
-    for section, split in readers.items():
+        readers["bulk_infer.split"] = config.bulk_infer.split
+    if config.compress.variants:
+        readers["compress.choose_split"] = config.compress.choose_split
+        readers["compress.report_split"] = config.compress.report_split
+    for path, split in readers.items():
         if split == "test" and config.data.split.test == 0 and config.data.source in SOURCES_WITHOUT_SPLITS:
-            problems.append(
-                f"{section}.split is test, but data.split.test is 0; give test a share, or choose the eval split"
-            )
+            problems.append(f"{path} is test, but data.split.test is 0; give test a share, or choose the eval split")
     return problems

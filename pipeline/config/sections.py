@@ -118,20 +118,31 @@ class PushSettings(Settings):
         min_length=1,
         description="folder of the versions that TensorFlow Serving watches, in the work directory",
     )
+    edge: str = Field(
+        "edge",
+        min_length=1,
+        description="folder of the versions of the mobile bundle, in the work directory; see the section compress",
+    )
     keep: int | None = Field(
         None, ge=1, description="newest versions kept, two or more allow a rollback; unset: all of them"
     )
 
-    @field_validator("serving")
+    @field_validator("serving", "edge")
     @classmethod
-    def _stays_in_the_work_directory(cls, serving: str) -> str:
-        path = PurePosixPath(serving)
-        if path.is_absolute() or ".." in path.parts or path == PurePosixPath(".") or "\0" in serving:
+    def _stays_in_the_work_directory(cls, folder: str) -> str:
+        path = PurePosixPath(folder)
+        if path.is_absolute() or ".." in path.parts or path == PurePosixPath(".") or "\0" in folder:
             raise ValueError(
-                f"received {serving!r}; expected the name of a folder inside the work directory, "
+                f"received {folder!r}; expected the name of a folder inside the work directory, "
                 "such as 'served' (the work directory itself is chosen by --workdir)"
             )
-        return serving
+        return folder
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> PushSettings:
+        if PurePosixPath(self.serving) == PurePosixPath(self.edge):
+            raise ValueError(f"serving and edge are both {self.edge!r}; expected two folders, their versions differ")
+        return self
 
 
 class BulkInferSettings(Settings):

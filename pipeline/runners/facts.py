@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pipeline.components.example_gen import REPORT_FILE
 from pipeline.evaluation.verdict import Verdict, read_verdict
 
+PUSHERS = frozenset({"Pusher", "EdgePusher"})
+"""Stages that publish a version."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -43,7 +46,7 @@ def stage_facts(node_id: str, outputs: Mapping[str, list[str]]) -> Facts:
     verdict = next((found for uri in uris if (found := read_verdict(uri)) is not None), None)
     if verdict is None:
         return Facts()
-    return Facts(verdict.sentence, verdict, _published(verdict) if node_id == "Pusher" else None)
+    return Facts(verdict.sentence, verdict, _published(verdict) if node_id in PUSHERS else None)
 
 
 def _ingested(uri: str) -> str:

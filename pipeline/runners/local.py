@@ -146,7 +146,9 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
         stage.detail = facts.sentence
         if facts.verdict is not None:
             self._record.verdicts.append(vars(facts.verdict))
-        if facts.version is not None:
+        if facts.version is not None and stage.id == "EdgePusher":
+            self._record.bundle = facts.version[1]
+        elif facts.version is not None:
             self._record.version, self._record.served = facts.version
 
 

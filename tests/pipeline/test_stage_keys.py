@@ -86,3 +86,9 @@ def test_the_training_hash_ignores_what_has_no_say_in_the_model(config):
 
 def test_the_fingerprint_of_built_in_data_is_stable(config, tmp_path):
     assert data_fingerprint(config()) == data_fingerprint(config(), tmp_path / "cache")
+
+
+def test_modules_that_are_imported_by_computed_names_reach_the_optimizer(config):
+    code = stage_keys(config("compress.variants=[tflite_int8]"), "data")["Optimizer"].code
+    assert {"serving.convert.tflite", "serving.measure.operations_tflite", "serving.forms.onnxruntime"} <= code.keys()
+    assert {"trainer.compress.pruning", "pipeline.optimizing.optimize", "serving.certify.budget"} <= code.keys()

@@ -15,6 +15,9 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
+PLAIN = ("--set", "compress.variants=[]")
+"""Without the forms beside the SavedModel, of which one run in this file is enough."""
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -61,6 +64,7 @@ def test_init_then_a_run_killed_half_way_then_the_same_run_goes_on(home, shapes)
     assert {"ExampleGen", "StatisticsGen", "Transform"} <= hits
     assert any("MISS" in line and line.startswith("Trainer") for line in lines)
     assert "version 1 is in" in done.stdout
+    slipway("edge", "verify", "runs/shapes/edge/1", cwd=home)
     assert "tensorflow" not in done.stdout.lower().replace("log of tensorflow", "")
 
 
@@ -84,7 +88,7 @@ def test_predictions_for_files_and_for_a_folder(home, shapes, tmp_path):
 
 
 def test_a_refusal_has_exit_code_3_and_publishes_nothing(home):
-    done = slipway("run", "shapes.yaml", "--set", "train.epochs=8", "--set", "evaluate.gates.accuracy.min=1.0",
+    done = slipway("run", "shapes.yaml", *PLAIN, "--set", "train.epochs=8", "--set", "evaluate.gates.accuracy.min=1.0",
                    "--set", "evaluate.gates.log_loss.max=1.0e-9", "--quiet", cwd=home, check=3)  # fmt: skip
     assert done.stdout == ""
     assert "log_loss is" in done.stderr and "Nothing was pushed" in done.stderr
@@ -93,7 +97,7 @@ def test_a_refusal_has_exit_code_3_and_publishes_nothing(home):
 
 
 def test_another_version_and_back(home):
-    done = slipway("run", "shapes.yaml", "--set", "train.epochs=9", "--set", "evaluate.gates.accuracy.min=0.3",
+    done = slipway("run", "shapes.yaml", *PLAIN, "--set", "train.epochs=9", "--set", "evaluate.gates.accuracy.min=0.3",
                    "--set", "evaluate.gates.accuracy.max_drop_vs_baseline=1.0", "--json", cwd=home)  # fmt: skip
     assert json.loads(done.stdout)["version"] == 2
     back = slipway("rollback", cwd=home).stdout
