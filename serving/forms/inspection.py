@@ -31,7 +31,10 @@ def form_of(path: Path) -> str:
     if path.is_file() and path.suffix == ".tflite":
         from serving.edge.tflite_file import read_tflite
 
-        signatures = read_tflite(path.read_bytes()).signatures.values()
+        try:
+            signatures = read_tflite(path.read_bytes()).signatures.values()
+        except ServingError as error:
+            raise ServingError(f"{path} is no TensorFlow Lite model: {error}") from error
         dtypes = {tensor.dtype for signature in signatures for tensor in signature.inputs.values()}
         return "tflite_int8" if dtypes and dtypes <= {"int8", "uint8"} else "tflite_float32"
     found = "a directory without saved_model.pb" if path.is_dir() else "no such file" if not path.exists() else "a file"
