@@ -43,6 +43,12 @@ def slipway(*words: str) -> int:
     return subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=ROOT, check=False).returncode
 
 
+def newest_picture(workdir: Path) -> Path:
+    """Return the picture of the forms that the last run made."""
+    pictures = sorted(workdir.glob("artifacts/Optimizer/results/*/front.png"), key=lambda path: path.stat().st_mtime)
+    return pictures[-1] if pictures else workdir / "front.png"
+
+
 def main() -> int:
     """Run the demo and return its exit code."""
     code = slipway("run", "configs/digits.yaml")
@@ -57,12 +63,14 @@ def main() -> int:
     for what, path in (
         ("the published model, for TensorFlow Serving", workdir / "served"),
         ("its manifest: checksums, metrics, origin", workdir / "served" / "1" / "manifest.json"),
+        ("the bundle for phones: .tflite, labels, card, examples", workdir / "edge" / "1"),
+        ("what each form costs and reaches, as a picture", newest_picture(workdir)),
         ("every artifact of every stage", workdir / "artifacts"),
         ("what TensorFlow, Beam and TFX had to say", workdir / "logs"),
         ("your own images: slipway init FOLDER", ROOT / "README.md"),
     ):
         if path.exists():
-            print(f"  {path.relative_to(ROOT)!s:<34} {what}")
+            print(f"  {path.relative_to(ROOT)!s:<48} {what}")
     return code
 
 
