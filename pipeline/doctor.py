@@ -42,6 +42,9 @@ PACKAGES = {
     "TF Serving API": "tensorflow-serving-api",
     "KerasTuner": "keras-tuner",
     "Apache Beam": "apache-beam",
+    "ONNX": "onnx",
+    "ONNX Runtime": "onnxruntime",
+    "OpenVINO": "openvino",
 }
 NOTABLE_CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
 
