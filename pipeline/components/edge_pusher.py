@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tfx import types
-from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from pipeline.components.artifacts import ModelVariant, VariantResults
+from pipeline.components.blessings import refusing_gates
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
 from pipeline.config.card import CardSettings
 from pipeline.evaluation.verdict import Verdict, write_verdict
@@ -58,7 +58,7 @@ class Executor(base_executor.BaseExecutor):
         """Publish what is certified, if both gates blessed the model."""
         pushed = artifact_utils.get_single_instance(output_dict["pushed_bundle"])
         results = Path(artifact_utils.get_single_instance(input_dict["results"]).uri)
-        refused = _refusals(input_dict)
+        refused = refusing_gates(input_dict)
         if refused:
             pushed.set_int_custom_property("pushed", 0)
             sentence = f"no bundle was published, since {' and '.join(refused)} refused the model"
@@ -99,16 +99,6 @@ class Executor(base_executor.BaseExecutor):
         sentence = f"the mobile bundle {how} version {version.number}: {files}"
         published = {"version": version.number, "path": str(version.path), "passed": True}
         write_verdict(Verdict("EdgePusher", True, sentence, [published]), pushed.uri)
-
-
-def _refusals(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
-    """Return the names of the gates that did not bless the model."""
-    refused = []
-    if not model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):
-        refused.append("the Evaluator")
-    if not model_utils.is_infra_validated(artifact_utils.get_single_instance(input_dict["infra_blessing"])):
-        refused.append("the InfraValidator")
-    return refused
 
 
 class EdgePusher(base_component.BaseComponent):

@@ -11,11 +11,11 @@ import os
 from typing import Any
 
 from tfx import types
-from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from pipeline.components.blessings import refusing_gates
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
 from pipeline.evaluation.eval_config import CANDIDATE
 from pipeline.evaluation.verdict import Verdict, write_verdict
@@ -53,10 +53,10 @@ class Executor(base_executor.BaseExecutor):
         """Publish the model if both gates blessed it."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
-        missing = _missing_blessings(input_dict)
-        if missing:
+        refused = refusing_gates(input_dict)
+        if refused:
             pushed.set_int_custom_property("pushed", 0)
-            sentence = f"nothing was pushed, since {' and '.join(missing)} refused the model"
+            sentence = f"nothing was pushed, since {' and '.join(refused)} refused the model"
             write_verdict(Verdict("Pusher", False, sentence), pushed.uri)
             return
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
@@ -82,16 +82,6 @@ def candidate_metrics(evaluation_uri: str) -> dict[str, float | None]:
     with open(os.path.join(evaluation_uri, "summary.json"), encoding="utf-8") as file:
         slices = json.load(file)["slices"]
     return next(s["metrics"] for s in slices if s["model"] == CANDIDATE and not s["slice"])
-
-
-def _missing_blessings(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
-    """Return the names of the gates that did not bless the model."""
-    missing = []
-    if not model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):
-        missing.append("the Evaluator")
-    if not model_utils.is_infra_validated(artifact_utils.get_single_instance(input_dict["infra_blessing"])):
-        missing.append("the InfraValidator")
-    return missing
 
 
 class Pusher(base_component.BaseComponent):
