@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench lock clean clean-all
+.PHONY: help setup programs demo test test-fast lint format bench lock clean clean-all
 
 BIN := .venv/bin
 export TF_USE_LEGACY_KERAS ?= 1
@@ -12,6 +12,9 @@ help: ## list the targets
 
 setup: ## make .venv complete (every other target does this by itself)
 	@sh scripts/bootstrap.sh
+
+programs: ## Debian packages that some tests drive (browser, Redis, Prometheus' tools), as root
+	@python3 scripts/programs.py
 
 demo: setup ## the whole pipeline on hand-written digits, then a prediction (10 minutes at most)
 	@$(BIN)/python -W ignore scripts/demo.py
