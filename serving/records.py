@@ -23,13 +23,14 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
         ServingError: The file cannot be read, or a record is truncated or damaged.
     """
     from tensorflow.python.framework import errors_impl
-    from tensorflow.python.lib.io import tf_record
+    from tensorflow.python.lib.io import _pywrap_record_io
 
     file = Path(path)
     try:
         with file.open("rb") as stream:
             kind = "GZIP" if stream.read(2) == _GZIP_MAGIC else ""
-        yield from tf_record.tf_record_iterator(str(file), tf_record.TFRecordOptions(kind))
+        # What tf_record_iterator returns; that one warns of its deprecation in every log.
+        yield from _pywrap_record_io.RecordIterator(str(file), kind)
     except OSError as error:
         raise ServingError(f"{file} cannot be read: {error.strerror}. Expected a TFRecord file.") from error
     except errors_impl.OpError as error:

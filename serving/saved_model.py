@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from serving.signature import Signature, ordered_inputs, signature_from_proto, u
 _INIT_OP = "__saved_model_init_op"
 _INTERNAL_SIGNATURES = frozenset({_INIT_OP, "__saved_model_train_op"})
 _FAILED_PRECONDITION = 9
+
+Prepared: TypeAlias = "tuple[tuple[str, ...], Callable[[Sequence[np.ndarray]], list[Any]]]"
+"""Names of the outputs, and a function from arrays in the order of the inputs to arrays in that of these outputs."""
 
 
 class SessionModel:
@@ -41,8 +44,9 @@ class SessionModel:
         """Use `SessionModel.load`."""
         self.path = path
         self._session: Any = session
-        self._callables: dict[str, Callable[[list[np.ndarray]], list[Any]]] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], Prepared] = {}
         self._unusable: dict[str, SignatureError] = {}
+        self.signature_protos: Mapping[str, Any] = MappingProxyType(dict(sorted(meta_graph.signature_def.items())))
         signatures = {}
         for name, proto in sorted(meta_graph.signature_def.items()):
             if name in _INTERNAL_SIGNATURES:
@@ -88,12 +92,15 @@ class SessionModel:
             session.close()
             raise
 
-    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def run(
+        self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """Run one signature.
 
         Args:
             signature: Name of the signature.
             inputs: Array of each input by name; dtype and shape as in `signatures`, dtype object for strings.
+            outputs: Names of the outputs to compute; None for all.
 
         Returns:
             Array of each output by name; strings are bytes in arrays of dtype object.
@@ -103,6 +110,31 @@ class SessionModel:
             RunError: The graph failed, for example on an image that cannot be decoded.
             ModelLoadError: The model was closed.
         """
+        names, call = self.prepare(signature, outputs)
+        arrays = ordered_inputs(self.signatures[signature], inputs)
+        from tensorflow.python.framework import errors_impl
+
+        try:
+            values = call(arrays)
+        except errors_impl.OpError as error:
+            raise _run_error(signature, error) from error
+        return dict(zip(names, (np.asarray(value) for value in values), strict=True))
+
+    def prepare(self, signature: str, outputs: Sequence[str] | None = None) -> Prepared:
+        """Return the fastest way to run a signature again and again; nothing is checked when it runs.
+
+        Args:
+            signature: Name of the signature.
+            outputs: Names of the outputs to compute; None for all.
+
+        Returns:
+            Names of the outputs, and a function from the arrays of the inputs, in the order of the signature, to the
+            arrays of these outputs. It raises TensorFlow's own errors.
+
+        Raises:
+            SignatureError: The signature or an output does not exist, or it cannot be fed or fetched.
+            ModelLoadError: The model was closed.
+        """
         if self._session is None:
             raise ModelLoadError(f"{self.path} was closed; load it again to run it.")
         if signature in self._unusable:
@@ -110,16 +142,17 @@ class SessionModel:
         spec = self.signatures.get(signature)
         if spec is None:
             raise unknown_signature(signature, [*self.signatures, *self._unusable])
-        arrays = ordered_inputs(spec, inputs)
-        from tensorflow.python.framework import errors_impl
-
-        try:
-            if signature not in self._callables:
-                self._callables[signature] = _make_callable(self._session, spec)
-            values = self._callables[signature](arrays)
-        except errors_impl.OpError as error:
-            raise _run_error(signature, error) from error
-        return dict(zip(spec.outputs, (np.asarray(value) for value in values), strict=True))
+        names = tuple(spec.outputs if outputs is None else outputs)
+        prepared = self._callables.get((signature, names))
+        if prepared is None:
+            unknown = [name for name in names if name not in spec.outputs]
+            if unknown:
+                raise SignatureError(
+                    f"signature {signature!r} has no output {unknown[0]!r}; it has {', '.join(spec.outputs) or 'none'}."
+                )
+            prepared = names, _make_callable(self._session, spec, names)
+            self._callables[signature, names] = prepared
+        return prepared
 
     def close(self) -> None:
         """Free the Session and its variables; closing twice is allowed."""
@@ -266,10 +299,12 @@ def _run_once(session: Any, op: str, feed: Mapping[str, str], failure: str) -> N
         ) from error
 
 
-def _make_callable(session: Any, signature: Signature) -> Callable[[list[np.ndarray]], list[Any]]:
+def _make_callable(
+    session: Any, signature: Signature, outputs: Sequence[str]
+) -> Callable[[Sequence[np.ndarray]], list[Any]]:
     """Callable from arrays in the order of the inputs to arrays in the order of the outputs."""
     feeds = [spec.tensor for spec in signature.inputs.values()]
-    fetches = [spec.tensor for spec in signature.outputs.values()]
+    fetches = [signature.outputs[name].tensor for name in outputs]
     # The private call skips the per-call mapping of names: 1.5x faster at batch 1 (stable since TensorFlow
     # 1.5).
     fast = getattr(session, "_make_callable_from_options", None)

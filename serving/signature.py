@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -45,12 +45,21 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """A callable of the model: names, dtypes and shapes of what goes in and comes out."""
+    """A callable of the model: names, dtypes and shapes of what goes in and comes out.
+
+    Attributes:
+        name: Key of the signature in the model.
+        method_name: What kind of call it was exported for, such as `tensorflow/serving/predict`.
+        inputs: Inputs by name, sorted.
+        outputs: Outputs by name, sorted.
+        defaults: Values of inputs that a caller may leave out.
+    """
 
     name: str
     method_name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    defaults: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def signature_from_proto(name: str, proto: Any) -> Signature:
@@ -66,9 +75,11 @@ def signature_from_proto(name: str, proto: Any) -> Signature:
     Raises:
         SignatureError: An input or output is a sparse or composite tensor, which has no single graph tensor.
     """
-    return Signature(
-        name, proto.method_name, _specs(name, "input", proto.inputs), _specs(name, "output", proto.outputs)
-    )
+    from tensorflow.python.framework import tensor_util
+
+    inputs, outputs = _specs(name, "input", proto.inputs), _specs(name, "output", proto.outputs)
+    defaults = {key: tensor_util.MakeNdarray(value) for key, value in sorted(proto.defaults.items())}
+    return Signature(name, proto.method_name, inputs, outputs, MappingProxyType(defaults))
 
 
 def _specs(signature: str, kind: str, infos: Mapping[str, Any]) -> Mapping[str, TensorSpec]:
@@ -104,6 +115,8 @@ def ordered_inputs(signature: Signature, inputs: Mapping[str, Any]) -> list[np.n
     Raises:
         SignatureError: Inputs are missing or unknown, or one has another dtype or shape than the signature.
     """
+    if signature.defaults:
+        inputs = {**signature.defaults, **inputs}
     missing = [name for name in signature.inputs if name not in inputs]
     extra = [name for name in inputs if name not in signature.inputs]
     if missing or extra:

@@ -24,10 +24,11 @@ _DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class WarmupRequest:
-    """One call: name of the signature and its inputs."""
+    """One call: name of the signature, its inputs, and the outputs to compute (None for all)."""
 
     signature: str
     inputs: dict[str, np.ndarray]
+    outputs: tuple[str, ...] | None = None
 
 
 def read_requests(model_dir: str | os.PathLike[str]) -> Iterator[WarmupRequest]:
@@ -35,7 +36,7 @@ def read_requests(model_dir: str | os.PathLike[str]) -> Iterator[WarmupRequest]:
 
     Raises:
         ServingError: The file is damaged, holds more than 1000 records, or a kind of request that is neither
-            Predict, Classify nor Regress.
+            Predict, Classify, Regress nor MultiInference; the last gives one request for each of its tasks.
     """
     file = Path(model_dir) / WARMUP_FILE
     if not file.exists():
@@ -43,10 +44,10 @@ def read_requests(model_dir: str | os.PathLike[str]) -> Iterator[WarmupRequest]:
     for number, record in enumerate(read_records(file), start=1):
         if number > MAX_RECORDS:
             raise ServingError(f"{file} holds more than {MAX_RECORDS} records; TensorFlow Serving takes no more.")
-        yield _to_request(f"{file}, record {number}", record)
+        yield from _to_requests(f"{file}, record {number}", record)
 
 
-def _to_request(where: str, record: bytes) -> WarmupRequest:
+def _to_requests(where: str, record: bytes) -> Iterator[WarmupRequest]:
     from google.protobuf.message import DecodeError
     from tensorflow.python.framework import tensor_util
     from tensorflow_serving.apis import prediction_log_pb2
@@ -59,16 +60,27 @@ def _to_request(where: str, record: bytes) -> WarmupRequest:
     if kind == "predict_log":
         request = log.predict_log.request
         inputs = {name: tensor_util.MakeNdarray(proto) for name, proto in request.inputs.items()}
-        return WarmupRequest(request.model_spec.signature_name or _DEFAULT_SIGNATURE, inputs)
-    if kind in ("classify_log", "regress_log"):
+        outputs = tuple(request.output_filter) or None
+        yield WarmupRequest(request.model_spec.signature_name or _DEFAULT_SIGNATURE, inputs, outputs)
+    elif kind in ("classify_log", "regress_log", "multi_inference_log"):
         request = getattr(log, kind).request
-        # Both APIs feed serialized examples to the one input that must be named "inputs".
-        examples = np.array([e.SerializeToString() for e in _examples(where, request.input)], dtype=object)
-        return WarmupRequest(request.model_spec.signature_name or _DEFAULT_SIGNATURE, {"inputs": examples})
-    raise ServingError(f"{where}: found {kind or 'nothing'}, expected predict_log, classify_log or regress_log.")
+        specs = [task.model_spec for task in request.tasks] if kind == "multi_inference_log" else [request.model_spec]
+        # These APIs feed serialized examples to the one input that must be named "inputs".
+        examples = np.array(_examples(where, request.input), dtype=object)
+        for spec in specs:
+            yield WarmupRequest(spec.signature_name or _DEFAULT_SIGNATURE, {"inputs": examples})
+    else:
+        raise ServingError(
+            f"{where}: found {kind or 'nothing'}, expected predict_log, classify_log, regress_log or "
+            "multi_inference_log."
+        )
 
 
-def _examples(where: str, source: Any) -> Any:
-    if source.WhichOneof("kind") != "example_list" or not source.example_list.examples:
-        raise ServingError(f"{where}: expected a list of examples, found {source.WhichOneof('kind') or 'nothing'}.")
-    return source.example_list.examples
+def _examples(where: str, source: Any) -> list[bytes]:
+    """Serialized examples; a context is put before each, as TensorFlow Serving merges it."""
+    kind = source.WhichOneof("kind")
+    held = getattr(source, kind) if kind else None
+    if held is None or not held.examples:
+        raise ServingError(f"{where}: expected a list of examples, found {kind or 'nothing'}.")
+    context = held.context.SerializeToString() if kind == "example_list_with_context" else b""
+    return [context + example.SerializeToString() for example in held.examples]

@@ -18,6 +18,7 @@ from tests.serving.saved_models import (
     picture,
     to_example,
 )
+from tests.serving.server.tflite_files import build_tflite
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -48,6 +49,14 @@ def example_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(10):
             writer.write(to_example(encode_png(picture(seed)), seed % len(LABELS)))
     return path
+
+
+@pytest.fixture(scope="session")
+def tflite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TFLite file with the signature `predict`: y = x * [1, 2, 3] + 1; read only."""
+    file = tmp_path_factory.mktemp("tflite") / "model.tflite"
+    build_tflite(file)
+    return file
 
 
 @pytest.fixture()

@@ -68,7 +68,7 @@ def test_public_callable_gives_the_same(model: SessionModel, monkeypatch: pytest
         make_callable = real.make_callable
 
     spec = model.signatures["predict_uint8"]
-    values = saved_model._make_callable(PublicOnly(), spec)([inputs["image"]])
+    values = saved_model._make_callable(PublicOnly(), spec, tuple(spec.outputs))([inputs["image"]])
     np.testing.assert_array_equal(values[list(spec.outputs).index("probabilities")], expected["probabilities"])
 
 

@@ -1,0 +1,293 @@
+"""The queues of the batcher: which requests wait, and which of them run together next.
+
+Comes in: `Item`s with the model and signature they are for. Goes out: `Batch`es. Called by `serving.server.batching`,
+which holds `BatchQueues.lock` around every call.
+
+A lane is a signature of a loaded model; its bound holds for all its queues together. A queue holds what may share a
+batch: same lane, output filter, dtypes and shapes but for the rows. Queues with work take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serving.server.servable import Handle, Servable
+from serving.server.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from serving.server.batching import BatchingOptions
+
+
+class Item:
+    """One request: its inputs, how many rows they have, and whom to answer."""
+
+    __slots__ = ("arrived", "deadline", "future", "inputs", "loop", "rows")
+
+    def __init__(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        rows: int,
+        deadline: float | None,
+        future: asyncio.Future[Any] | concurrent.futures.Future[Any],
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        """Keep what is given; `rows` is -1 if the inputs have no rows in common."""
+        self.inputs = inputs
+        self.rows = rows
+        self.deadline = deadline
+        self.future = future
+        self.loop = loop
+        self.arrived = time.monotonic()
+
+
+class Lane:
+    """A signature of a loaded model.
+
+    Attributes:
+        model_name: Name of the model.
+        signature: Name of the signature.
+        solo: Whether its requests must run one by one.
+        waiting: Rows that wait; a request that runs alone counts as a full batch.
+    """
+
+    def __init__(self, model_name: str, signature: str, solo: bool) -> None:
+        """Start empty."""
+        self.model_name = model_name
+        self.signature = signature
+        self.solo = solo
+        self.waiting = 0
+
+
+class _Queue:
+    """Requests that may share a batch, in the order of their arrival."""
+
+    __slots__ = ("items", "key", "lane", "outputs", "rows", "servable", "solo")
+
+    def __init__(self, key: Any, servable: Servable, lane: Lane, outputs: tuple[str, ...] | None, solo: bool) -> None:
+        self.key = key
+        self.servable = servable
+        self.lane = lane
+        self.outputs = outputs
+        self.solo = solo
+        self.items: deque[Item] = deque()
+        self.rows = 0
+
+
+@dataclass(eq=False)
+class Batch:
+    """Requests that run together."""
+
+    servable: Servable
+    lane: Lane
+    outputs: tuple[str, ...] | None
+    items: list[Item]
+    rows: int
+
+    @property
+    def signature(self) -> str:
+        """Name of the signature."""
+        return self.lane.signature
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self.lane.model_name
+
+
+class BatchQueues:
+    """All queues of one batcher.
+
+    Attributes:
+        lock: Held by the caller around every call.
+        ready: Queues that are not empty, whose turn it is first.
+        pending: Requests that wait or run.
+    """
+
+    def __init__(self, options: BatchingOptions) -> None:
+        """Start without queues."""
+        self.lock = threading.Lock()
+        self.ready: deque[_Queue] = deque()
+        self.pending = 0
+        self._options = options
+        self._limit = options.batch_rows
+        self._timeout = options.timeout_micros / 1e6
+        self._queues: dict[Any, _Queue] = {}
+        self._lanes: dict[int, dict[str, Lane]] = {}
+        self._gone: dict[int, weakref.ref[Servable]] = {}
+        self._running: set[Batch] = set()
+
+    def add(self, handle: Handle, signature: str, item: Item, outputs: tuple[str, ...] | None) -> None:
+        """Queue a request.
+
+        Raises:
+            StatusError: UNAVAILABLE, the queue is full; INVALID_ARGUMENT, the request is larger than allowed.
+        """
+        servable = handle.servable
+        lanes = self._lanes.get(id(servable))
+        lane = None if lanes is None else lanes.get(signature)
+        if lane is None:
+            lane = self._new_lane(handle, signature)
+        solo = lane.solo or item.rows <= 0
+        self._admit(lane, item, solo)
+        key = (id(servable), signature, outputs, solo, None if solo else self._kind(item.inputs))
+        waiting = self._queues.get(key)
+        if waiting is None:
+            waiting = self._queues[key] = _Queue(key, servable, lane, outputs, solo)
+            self.ready.append(waiting)
+        waiting.items.append(item)
+        waiting.rows += item.rows
+        lane.waiting += self._weight(item, solo)
+        self.pending += 1
+
+    def take(self, now: float) -> tuple[Batch | None, list[Item], float | None]:
+        """Take the next batch.
+
+        Args:
+            now: `time.monotonic()`.
+
+        Returns:
+            The batch, None if none is due; requests whose deadline passed while they waited; and in how many seconds
+            a batch that waits for more is due, None if nothing waits.
+        """
+        late: list[Item] = []
+        wait: float | None = None
+        for _ in range(len(self.ready)):
+            waiting = self.ready.popleft()
+            rest = self._rest(waiting, now)
+            if rest > 0:
+                self.ready.append(waiting)
+                wait = rest if wait is None else min(wait, rest)
+                continue
+            items = self._pick(waiting, now, late)
+            if waiting.items:
+                self.ready.append(waiting)
+            else:
+                del self._queues[waiting.key]
+            if items:
+                batch = Batch(
+                    waiting.servable, waiting.lane, waiting.outputs, items, sum([item.rows for item in items])
+                )
+                self._running.add(batch)
+                return batch, late, None
+        return None, late, wait
+
+    def done(self, batch: Batch) -> None:
+        """Forget a batch that was answered."""
+        self._running.discard(batch)
+        self.pending -= len(batch.items)
+
+    def expired(self, now: float) -> tuple[list[Item], bool]:
+        """Take out waiting requests whose deadline passed or whose caller is gone.
+
+        Returns:
+            Requests to answer with an error, those that run included, and whether any request is left.
+        """
+        late: list[Item] = []
+        for waiting in list(self._queues.values()):
+            keep = deque[Item]()
+            for item in waiting.items:
+                if item.future.done() or _passed(item, now):
+                    late.append(item)
+                    self._drop(waiting, item)
+                else:
+                    keep.append(item)
+            waiting.items = keep
+            if not keep:
+                del self._queues[waiting.key]
+                self.ready.remove(waiting)
+        late += [item for batch in self._running for item in batch.items if _passed(item, now)]
+        return [item for item in late if not item.future.done()], bool(self._queues or self._running)
+
+    def waiting_rows(self) -> dict[tuple[str, str], int]:
+        """Rows that wait, by model and signature."""
+        rows: dict[tuple[str, str], int] = {}
+        for waiting in self._queues.values():
+            key = (waiting.lane.model_name, waiting.lane.signature)
+            rows[key] = rows.get(key, 0) + sum(max(item.rows, 1) for item in waiting.items)
+        return rows
+
+    def _pick(self, waiting: _Queue, now: float, late: list[Item]) -> list[Item]:
+        picked: list[Item] = []
+        rows = 0
+        while waiting.items:
+            item = waiting.items[0]
+            if item.future.done() or _passed(item, now):
+                late.append(waiting.items.popleft())
+                self._drop(waiting, item)
+                continue
+            if picked and (waiting.solo or rows + item.rows > self._limit):
+                break
+            waiting.items.popleft()
+            waiting.rows -= item.rows
+            waiting.lane.waiting -= self._weight(item, waiting.solo)
+            rows += item.rows
+            picked.append(item)
+        return picked
+
+    def _drop(self, waiting: _Queue, item: Item) -> None:
+        waiting.rows -= item.rows
+        waiting.lane.waiting -= self._weight(item, waiting.solo)
+        self.pending -= 1
+
+    def _rest(self, waiting: _Queue, now: float) -> float:
+        """Seconds for which a batch that is not full still waits for more."""
+        if not self._timeout or waiting.solo or waiting.rows >= self._limit:
+            return 0.0
+        return waiting.items[0].arrived + self._timeout - now
+
+    def _admit(self, lane: Lane, item: Item, solo: bool) -> None:
+        options = self._options
+        if not solo and item.rows > options.max_batch_size and options.oversized == "refuse":
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"Task size {item.rows} is larger than maximum input batch size {options.max_batch_size}",
+            )
+        bound = options.max_enqueued_batches * self._limit
+        if lane.waiting and lane.waiting + self._weight(item, solo) > bound:
+            raise StatusError(
+                Code.UNAVAILABLE,
+                "The batch scheduling queue to which this task was submitted is full; currently "
+                f"{-(-lane.waiting // self._limit)} batches enqueued and max_enqueued_batches is "
+                f"{options.max_enqueued_batches}",
+            )
+
+    def _weight(self, item: Item, solo: bool) -> int:
+        return self._limit if solo else item.rows
+
+    def _kind(self, inputs: Mapping[str, np.ndarray]) -> Any:
+        """What the inputs of two requests must have in common to be concatenated."""
+        if self._options.pad_variable_length_inputs:
+            return tuple([(name, array.dtype, array.ndim) for name, array in sorted(inputs.items())])
+        if len(inputs) == 1:
+            (array,) = inputs.values()
+            return array.dtype, array.shape[1:]
+        return tuple([(name, array.dtype, array.shape[1:]) for name, array in sorted(inputs.items())])
+
+    def _new_lane(self, handle: Handle, signature: str) -> Lane:
+        servable = handle.servable
+        key = id(servable)
+        if key not in self._gone:
+            # A model that was unloaded must not be kept, nor its identity be mistaken for that of another.
+            self._gone[key] = weakref.ref(servable, lambda _: self._forget(key))
+            self._lanes[key] = {}
+        solo = not self._options.enabled or not servable.batchable.get(signature, False)
+        lane = self._lanes[key][signature] = Lane(handle.name, signature, solo)
+        return lane
+
+    def _forget(self, key: int) -> None:
+        self._lanes.pop(key, None)
+        self._gone.pop(key, None)
+
+
+def _passed(item: Item, now: float) -> bool:
+    return item.deadline is not None and item.deadline <= now

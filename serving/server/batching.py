@@ -1,0 +1,339 @@
+"""Requests that arrive together run together.
+
+Comes in: the arrays of single requests, from the event loop (`run`) or from any thread (`submit`). Goes out: the
+outputs of each, exactly its own rows. Called by the data plane; it calls `Servable.run` in threads of its own.
+
+No request waits for others unless `timeout_micros` says so: a worker that is free takes what has gathered while all
+were busy, so batches grow by themselves under load. A batch that fails is run again item by item, so that one bad item
+fails alone. Queues are bounded; deadlines and cancelled callers are honored before work is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from serving.server.batch_queue import Batch, BatchQueues, Item
+from serving.server.batch_rows import merge, rows_of, split
+from serving.server.servable import Handle
+from serving.server.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from serving.server.metrics import ServerMetrics
+
+_log = logging.getLogger("slipway.serving")
+_TICK_SECONDS = 0.02  # How late a caller may learn that its deadline passed.
+
+
+@dataclass(frozen=True)
+class BatchingOptions:
+    """How requests are gathered.
+
+    Attributes:
+        max_batch_size: Most rows of a batch.
+        timeout_micros: How long a batch that is not full waits for more, in microseconds; 0 waits only while all
+            workers are busy.
+        max_enqueued_batches: Batches of full size that may wait in the queue of a signature; what comes on top is
+            refused with UNAVAILABLE.
+        workers: Batches that run side by side; 0 for one a core.
+        allowed_batch_sizes: Sizes that batches are padded to, ascending, the last equal to the largest batch; empty
+            for no padding.
+        pad_variable_length_inputs: Pad inputs whose other dimensions differ to the longest, so that they share a batch.
+        oversized: What happens to a request with more rows than `max_batch_size`: it runs `alone`, is `split` into
+            several batches, or is refused (`refuse`).
+        max_execution_batch_size: Most rows of a batch if requests are split; 0 for `max_batch_size`.
+        enabled: Gather at all; otherwise each request runs alone.
+    """
+
+    max_batch_size: int = 32
+    timeout_micros: int = 0
+    max_enqueued_batches: int = 64
+    workers: int = 0
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    oversized: Literal["alone", "split", "refuse"] = "alone"
+    max_execution_batch_size: int = 0
+    enabled: bool = True
+
+    @property
+    def batch_rows(self) -> int:
+        """Most rows that run as one batch."""
+        return (self.oversized == "split" and self.max_execution_batch_size) or self.max_batch_size
+
+
+class Batcher:
+    """Gathers requests into batches and runs them in worker threads.
+
+    Example:
+        >>> outputs = await batcher.run(handle, "serving_default", {"image": array})
+    """
+
+    def __init__(self, options: BatchingOptions | None = None, metrics: ServerMetrics | None = None) -> None:
+        """Start no thread before the first request."""
+        self._options = options or BatchingOptions()
+        self._metrics = metrics
+        self._queues = BatchQueues(self._options)
+        self._lock = self._queues.lock
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._idle = 0
+        self._waking_loop: asyncio.AbstractEventLoop | None = None
+        self._threads: list[threading.Thread] = []
+        self._closing = False
+        self._drained: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._has_deadlines = threading.Event()
+
+    async def run(
+        self,
+        handle: Handle,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Run a signature, together with what else has arrived.
+
+        Args:
+            handle: The model; the caller holds it until the answer is there.
+            signature: Name of the signature.
+            inputs: Exactly its inputs.
+            outputs: Outputs to compute; None for all.
+            deadline: `time.monotonic()` at which the answer is useless; None for never.
+
+        Returns:
+            The outputs by name, the rows of this request only.
+
+        Raises:
+            StatusError: The call failed; UNAVAILABLE if the queue is full or the server shuts down,
+                DEADLINE_EXCEEDED if the deadline passed.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[dict[str, np.ndarray]] = loop.create_future()
+        self._enqueue(handle, signature, Item(inputs, rows_of(inputs), deadline, future, loop), outputs)
+        if self._idle and self._waking_loop is not loop:
+            # One turn of the loop later, what arrived in the same turn is in the queue too.
+            self._waking_loop = loop
+            loop.call_soon(self._wake)
+        return await future
+
+    def submit(
+        self,
+        handle: Handle,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> concurrent.futures.Future[dict[str, np.ndarray]]:
+        """Do as `run` does, from any thread; errors of the queue are raised at once."""
+        future: concurrent.futures.Future[dict[str, np.ndarray]] = concurrent.futures.Future()
+        self._enqueue(handle, signature, Item(inputs, rows_of(inputs), deadline, future, None), outputs)
+        if self._idle:
+            self._wake()
+        return future
+
+    async def drain(self) -> None:
+        """Refuse new requests, and wait until those that were accepted are answered."""
+        await asyncio.wrap_future(self.close())
+
+    def close(self) -> concurrent.futures.Future[None]:
+        """Refuse new requests; the result tells when those that were accepted are answered."""
+        with self._lock:
+            self._closing = True
+        self._finish_if_drained()
+        return self._drained
+
+    def waiting_rows(self) -> dict[tuple[str, str], int]:
+        """Return how many rows wait, by model and signature."""
+        with self._lock:
+            return self._queues.waiting_rows()
+
+    def _enqueue(self, handle: Handle, signature: str, item: Item, outputs: Sequence[str] | None) -> None:
+        if item.deadline is not None and item.deadline <= item.arrived:
+            raise _too_late()
+        with self._lock:
+            if self._closing:
+                raise StatusError(Code.UNAVAILABLE, "The server is shutting down")
+            self._queues.add(handle, signature, item, None if outputs is None else tuple(outputs))
+        if item.deadline is not None and not self._has_deadlines.is_set():
+            self._has_deadlines.set()
+        if not self._threads:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._threads:
+                return
+            count = self._options.workers or os.cpu_count() or 1
+            threads = [threading.Thread(target=self._work, name=f"batch-{n}", daemon=True) for n in range(count)]
+            threads.append(threading.Thread(target=self._watch_deadlines, name="batch-deadlines", daemon=True))
+            self._threads = threads
+        for thread in threads:
+            thread.start()
+
+    def _wake(self) -> None:
+        self._waking_loop = None
+        with self._lock:
+            if self._idle and self._queues.ready:
+                self._idle -= 1
+                self._wakes.put(None)
+
+    def _work(self) -> None:
+        while not self._drained.done():
+            with self._lock:
+                batch, late, wait = self._queues.take(time.monotonic())
+                if batch is None:
+                    self._idle += 1
+                elif self._idle and self._queues.ready:
+                    self._idle -= 1
+                    self._wakes.put(None)
+            if late:
+                _deliver([(item, None, _too_late()) for item in late])
+                self._finish_if_drained()
+            if batch is None:
+                self._rest(wait)
+                continue
+            try:
+                _deliver(self._answers(batch))
+            finally:
+                with self._lock:
+                    self._queues.done(batch)
+                self._finish_if_drained()
+
+    def _rest(self, seconds: float | None) -> None:
+        """Sleep until woken or until a batch that waits for more is due."""
+        try:
+            self._wakes.get(timeout=seconds)
+        except queue.Empty:
+            with self._lock:
+                if self._idle:
+                    self._idle -= 1
+                    return
+            # Somebody woke this worker at the same moment: the token is in the queue.
+            self._wakes.get()
+
+    def _answers(self, batch: Batch) -> list[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]:
+        items = batch.items
+        if len(items) == 1:
+            return [self._alone(batch, items[0])]
+        start = time.monotonic()
+        rows, options = batch.rows, self._options
+        try:
+            inputs, padded = merge([item.inputs for item in items], rows, options.allowed_batch_sizes)
+            outputs = batch.servable.run(batch.signature, inputs, batch.outputs)
+            parts = split(outputs, [item.rows for item in items], padded)
+        except Exception as error:
+            if not isinstance(error, StatusError):
+                _log.exception("a batch of %d requests failed", len(items))
+            return [self._alone(batch, item) for item in items]
+        if parts is None:
+            # Its rows are not those of the inputs, whatever the signature says: never gather it again.
+            batch.lane.solo = True
+            return [self._alone(batch, item) for item in items]
+        self._count(batch, items, rows, padded - rows, start)
+        return [(item, part, None) for item, part in zip(items, parts, strict=True)]
+
+    def _alone(self, batch: Batch, item: Item) -> tuple[Item, dict[str, np.ndarray] | None, StatusError | None]:
+        start = time.monotonic()
+        if item.deadline is not None and item.deadline <= start:
+            return item, None, _too_late()
+        if item.future.done():
+            return item, None, None
+        try:
+            outputs, padding = self._run_alone(batch, item)
+        except StatusError as error:
+            return item, None, error
+        except Exception as error:
+            _log.exception("a request failed")
+            return item, None, StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        self._count(batch, [item], item.rows, padding, start)
+        return item, outputs, None
+
+    def _run_alone(self, batch: Batch, item: Item) -> tuple[dict[str, np.ndarray], int]:
+        """Outputs of one request, and how many rows of padding were added."""
+        servable, options, inputs, rows = batch.servable, self._options, item.inputs, item.rows
+        limit = options.batch_rows
+        if batch.lane.solo or rows <= 0:
+            return servable.run(batch.signature, inputs, batch.outputs), 0
+        if rows > limit and options.oversized == "split":
+            pieces = []
+            for begin in range(0, rows, limit):
+                part = {name: array[begin : begin + limit] for name, array in inputs.items()}
+                pieces.append(self._run_alone(batch, Item(part, rows_of(part), None, item.future, None))[0])
+            return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}, 0
+        if not options.allowed_batch_sizes:
+            return servable.run(batch.signature, inputs, batch.outputs), 0
+        merged, padded = merge([inputs], rows, options.allowed_batch_sizes)
+        outputs = servable.run(batch.signature, merged, batch.outputs)
+        parts = split(outputs, [rows], padded)
+        if parts is None:
+            batch.lane.solo = True
+            return servable.run(batch.signature, inputs, batch.outputs), 0
+        return parts[0], padded - rows
+
+    def _count(self, batch: Batch, items: Sequence[Item], rows: int, padding: int, start: float) -> None:
+        if self._metrics is not None:
+            waited = [(start - item.arrived) * 1e6 for item in items]
+            self._metrics.batch(batch.model_name, rows, padding, waited, (time.monotonic() - start) * 1e6)
+
+    def _watch_deadlines(self) -> None:
+        """Tell callers in time that their deadline passed, whether they wait or run."""
+        while not self._drained.done():
+            self._has_deadlines.wait()
+            time.sleep(_TICK_SECONDS)
+            now = time.monotonic()
+            with self._lock:
+                late, more = self._queues.expired(now)
+                if not more:
+                    self._has_deadlines.clear()
+            _deliver([(item, None, _too_late()) for item in late])
+            self._finish_if_drained()
+
+    def _finish_if_drained(self) -> None:
+        if not self._closing:
+            return
+        with self._lock:
+            if self._queues.pending or self._drained.done():
+                return
+            self._drained.set_result(None)
+            self._has_deadlines.set()
+            for _ in self._threads:
+                self._wakes.put(None)
+            self._idle = 0
+
+
+def _too_late() -> StatusError:
+    return StatusError(Code.DEADLINE_EXCEEDED, "Run() timeout exceeded while waiting in batching queue")
+
+
+def _deliver(answers: Sequence[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]) -> None:
+    """Answer callers; those on an event loop all at once."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list] = {}
+    for answer in answers:
+        by_loop.setdefault(answer[0].loop, []).append(answer)
+    for loop, group in by_loop.items():
+        if loop is None:
+            _resolve(group)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, group)
+
+
+def _resolve(answers: Sequence[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]) -> None:
+    for item, outputs, error in answers:
+        try:
+            if item.future.done():
+                continue
+            if error is not None:
+                item.future.set_exception(error)
+            elif outputs is not None:
+                item.future.set_result(outputs)
+        except (asyncio.InvalidStateError, concurrent.futures.InvalidStateError):
+            continue  # The caller gave up at the same moment.

@@ -1,0 +1,1 @@
+"""REST API of TensorFlow Serving: HTTP requests in, JSON answers out."""

@@ -1,0 +1,470 @@
+"""The batcher: who runs with whom, who is refused, and that everybody gets exactly what is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.server.batching import Batcher, BatchingOptions
+from serving.server.status import Code, StatusError
+from tests.serving.server.engines import BAD, Engine, FakeHandle, signature, spec
+from tests.serving.server.waiting import eventually
+
+FULL = "The batch scheduling queue to which this task was submitted is full"
+
+
+@pytest.fixture()
+def batcher() -> Iterator[Callable[..., Batcher]]:
+    """Factory of batchers that are closed after the test."""
+    made: list[Batcher] = []
+
+    def make(**options: Any) -> Batcher:
+        made.append(Batcher(BatchingOptions(**options)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def x(*values: float, width: int = 1) -> dict[str, np.ndarray]:
+    """Inputs with a row for each value."""
+    return {"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}
+
+
+def result(future: concurrent.futures.Future[Any]) -> list[float]:
+    """First column of the answer of a submitted request."""
+    return list(future.result(60)["y"][:, 0])
+
+
+def occupy(one: Batcher, handle: FakeHandle) -> concurrent.futures.Future[Any]:
+    """Submit a request and wait until it runs."""
+    handle.servable.running.clear()
+    future = one.submit(handle, "serving_default", x(1000))
+    assert handle.servable.running.wait(60)
+    return future
+
+
+def test_a_lonely_request_runs_at_once_and_alone(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    assert result(batcher().submit(FakeHandle(engine), "serving_default", x(1, 2))) == [2, 4]
+    assert engine.runs == [("serving_default", engine.runs[0][1], None)]
+
+
+def test_what_gathers_while_the_workers_are_busy_runs_together(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=8)
+    with engine.held():
+        futures = [occupy(one, handle)]
+        futures += [one.submit(handle, "serving_default", x(n, n + 0.5)) for n in range(6)]
+        assert one.waiting_rows() == {("pets", "serving_default"): 12}
+    assert [result(future) for future in futures[1:]] == [[2 * n, 2 * n + 1] for n in range(6)]
+    assert engine.rows() == [1, 8, 4]
+    assert one.waiting_rows() == {}
+
+
+def test_requests_of_one_turn_of_the_loop_run_together() -> None:
+    engine = Engine()
+
+    async def main() -> list[dict[str, np.ndarray]]:
+        one = Batcher(BatchingOptions(workers=2))
+        await one.run(FakeHandle(engine), "serving_default", x(9))
+        calls = [one.run(FakeHandle(engine), "serving_default", x(n)) for n in range(5)]
+        answers = await asyncio.gather(*calls)
+        await one.drain()
+        return answers
+
+    answers = asyncio.run(main())
+    assert [answer["y"].tolist() for answer in answers] == [[[2.0 * n]] for n in range(5)]
+    assert engine.rows() == [1, 5]
+
+
+def test_the_same_batcher_serves_several_loops(batcher: Callable[..., Batcher]) -> None:
+    one, handle = batcher(workers=1), FakeHandle(Engine())
+
+    async def abandoned() -> None:
+        task = asyncio.ensure_future(one.run(handle, "serving_default", x(1)))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    for n in range(3):
+        asyncio.run(abandoned())
+        answer = asyncio.run(one.run(handle, "serving_default", x(n), None, time.monotonic() + 60))
+        assert answer["y"].tolist() == [[2.0 * n]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"signature": "second"},
+        {"inputs": x(1, width=2)},
+        {"inputs": {"x": np.ones((1, 1), np.float64)}},
+        {"outputs": ["y"]},
+        {"handle": FakeHandle(Engine())},
+    ],
+    ids=["signature", "shape", "dtype", "outputs", "model"],
+)
+def test_requests_of_different_kinds_do_not_mix(batcher: Callable[..., Batcher], other: dict[str, Any]) -> None:
+    engine = Engine(signature(), signature("second"))
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    call = {"handle": handle, "signature": "serving_default", "inputs": x(1), "outputs": None}
+    with engine.held():
+        occupied = occupy(one, handle)
+        futures = [one.submit(**call), one.submit(**{**call, **other}), one.submit(**call)]
+    assert [result(future) for future in [occupied, *futures]] == [[2000], [2], [2], [2]]
+    assert sorted(engine.rows() + other.get("handle", FakeHandle(Engine())).servable.rows())[-1] == 2
+    for name, inputs, outputs in engine.runs[1:]:
+        assert len(inputs["x"]) == 2 or (name, outputs, inputs["x"].shape, inputs["x"].dtype) != (
+            "serving_default", None, (1, 1), np.float32,
+        )  # fmt: skip
+
+
+@given(
+    requests=st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=12),
+    workers=st.integers(1, 3),
+    limit=st.integers(1, 8),
+    allowed=st.booleans(),
+    oversized=st.sampled_from(["alone", "split"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_only_the_bad_request_fails_and_all_others_get_their_rows(
+    requests: list[tuple[int, bool]], workers: int, limit: int, allowed: bool, oversized: Any
+) -> None:
+    engine = Engine()
+    sizes = tuple(sorted({max(1, limit // 2), limit})) if allowed else ()
+    one = Batcher(
+        BatchingOptions(workers=workers, max_batch_size=limit, allowed_batch_sizes=sizes, oversized=oversized)
+    )
+    handle = FakeHandle(engine)
+    futures = []
+    with engine.held():
+        for number, (rows, bad) in enumerate(requests):
+            values = [100.0 * number + row for row in range(rows)]
+            if bad:
+                values[-1] = BAD
+            futures.append(one.submit(handle, "serving_default", x(*values)))
+    for number, ((rows, bad), future) in enumerate(zip(requests, futures, strict=True)):
+        if bad:
+            error = future.exception(60)
+            assert isinstance(error, StatusError)
+            assert (error.code, error.message) == (Code.INVALID_ARGUMENT, "a bad row")
+        else:
+            assert result(future) == [200.0 * number + 2 * row for row in range(rows)]
+    one.close().result(60)
+    largest = max(rows for rows, _ in requests)
+    assert max(engine.rows()) <= max(limit, largest if oversized == "alone" else 0)
+    if allowed:
+        assert all(rows in sizes or rows > limit for rows in engine.rows())
+
+
+def test_requests_of_one_kind_are_answered_in_their_order(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=3)
+    order: list[int] = []
+    with engine.held():
+        occupied = occupy(one, handle)
+        futures = [one.submit(handle, "serving_default", x(n)) for n in range(10)]
+        for number, future in enumerate(futures):
+            future.add_done_callback(lambda _, number=number: order.append(number))
+    result(occupied)
+    assert [result(future) for future in futures] == [[2 * n] for n in range(10)]
+    one.close().result(60)
+    assert order == list(range(10))
+    assert engine.rows() == [1, 3, 3, 3, 1]
+
+
+def test_kinds_take_turns(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine(signature(), signature("second"))
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=1)
+    with engine.held():
+        futures = [occupy(one, handle)]
+        futures += [one.submit(handle, "serving_default", x(n)) for n in range(3)]
+        futures += [one.submit(handle, "second", x(9))]
+    for future in futures:
+        future.result(60)
+    assert [name for name, *_ in engine.runs][:4] == ["serving_default", "serving_default", "second", "serving_default"]
+
+
+def test_a_full_queue_is_unavailable_and_recovers(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine(signature(), signature("second"))
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=2, max_enqueued_batches=2)
+    with engine.held():
+        futures = [occupy(one, handle)]
+        futures += [one.submit(handle, "serving_default", x(n, n)) for n in range(2)]
+        with pytest.raises(StatusError) as caught:
+            one.submit(handle, "serving_default", x(5))
+        # Another shape is another queue of the same signature, and must not get round the bound.
+        with pytest.raises(StatusError):
+            one.submit(handle, "serving_default", x(5, width=7))
+        with pytest.raises(StatusError):
+            asyncio.run(one.run(handle, "serving_default", x(5)))
+        futures.append(one.submit(handle, "second", x(5)))
+    assert caught.value.code is Code.UNAVAILABLE
+    assert caught.value.message == f"{FULL}; currently 2 batches enqueued and max_enqueued_batches is 2"
+    for future in futures:
+        future.result(60)
+    assert result(one.submit(handle, "serving_default", x(5))) == [10]
+
+
+def test_an_oversized_request_runs_alone(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    one = batcher(workers=1, max_batch_size=4, max_enqueued_batches=1)
+    assert result(one.submit(FakeHandle(engine), "serving_default", x(*range(11)))) == [2 * n for n in range(11)]
+    assert engine.rows() == [11]
+
+
+def test_an_oversized_request_is_split(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    one = batcher(workers=1, max_batch_size=100, oversized="split", max_execution_batch_size=4)
+    assert result(one.submit(FakeHandle(engine), "serving_default", x(*range(11)))) == [2 * n for n in range(11)]
+    assert engine.rows() == [4, 4, 3]
+
+
+def test_an_oversized_request_is_refused(batcher: Callable[..., Batcher]) -> None:
+    with pytest.raises(StatusError) as caught:
+        batcher(max_batch_size=4, oversized="refuse").submit(FakeHandle(Engine()), "serving_default", x(*range(5)))
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message == "Task size 5 is larger than maximum input batch size 4"
+
+
+def test_allowed_batch_sizes_hold_for_lonely_requests_too(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    one = batcher(max_batch_size=8, allowed_batch_sizes=(4, 8))
+    assert result(one.submit(FakeHandle(engine), "serving_default", x(1, 2, 3))) == [2, 4, 6]
+    assert engine.rows() == [4]
+
+
+def test_variable_lengths_share_a_batch_where_asked(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, pad_variable_length_inputs=True)
+    with engine.held():
+        occupied = occupy(one, handle)
+        futures = [one.submit(handle, "serving_default", x(n, width=n)) for n in (1, 3, 2)]
+    occupied.result(60)
+    assert [future.result(60)["y"].tolist() for future in futures] == [[[2, 2, 2]], [[6, 6, 6]], [[4, 4, 4]]]
+    assert engine.rows() == [1, 3]
+
+
+@pytest.mark.parametrize("case", ["not batchable", "disabled", "different rows", "scalar"])
+def test_what_cannot_be_gathered_runs_alone(batcher: Callable[..., Batcher], case: str) -> None:
+    pair = signature(inputs=(spec("x", (None, None)), spec("z", None)))
+    engine = Engine(pair, batchable=case != "not batchable")
+    one = batcher(workers=1, enabled=case != "disabled", allowed_batch_sizes=(32,))
+    extra = {"different rows": {"z": np.zeros(7)}, "scalar": {"z": np.float32(1)}}.get(case, {"z": np.zeros((1, 1))})
+    handle = FakeHandle(engine)
+    with engine.held():
+        occupied = one.submit(handle, "serving_default", {**x(5), **extra})
+        futures = [one.submit(handle, "serving_default", {**x(n), **extra}) for n in range(4)]
+    assert result(occupied) == [10]
+    assert [result(future) for future in futures] == [[2 * n] for n in range(4)]
+    assert engine.rows() == [1] * 5
+
+
+def test_a_model_that_gives_other_rows_than_it_got_is_never_gathered_again(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    engine.answer = lambda inputs: {"y": np.sum(inputs["x"], axis=0, keepdims=True)}
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    for _ in range(2):
+        with engine.held():
+            futures = [occupy(one, handle), *[one.submit(handle, "serving_default", x(n, n)) for n in range(3)]]
+        assert [result(future) for future in futures] == [[1000], [0], [2], [4]]
+    assert engine.rows() == [1, 6, 2, 2, 2, 1, 2, 2, 2]
+
+
+def test_a_passed_deadline_is_refused_before_any_work(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    with pytest.raises(StatusError) as caught:
+        batcher().submit(FakeHandle(engine), "serving_default", x(1), None, time.monotonic() - 1)
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert engine.runs == []
+
+
+def test_a_deadline_that_passes_in_the_queue_is_told_in_time_and_costs_no_work(
+    batcher: Callable[..., Batcher],
+) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    with engine.held():
+        occupied = occupy(one, handle)
+        hopeless = one.submit(handle, "serving_default", x(1), None, time.monotonic() + 0.05)
+        patient = one.submit(handle, "serving_default", x(2), None, time.monotonic() + 120)
+        error = hopeless.exception(60)  # while the only worker is still held
+        assert not patient.done()
+    assert isinstance(error, StatusError)
+    assert error.code is Code.DEADLINE_EXCEEDED
+    assert (result(occupied), result(patient)) == ([2000], [4])
+    assert engine.rows() == [1, 1]
+
+
+def test_a_deadline_that_passes_while_it_runs_is_told_in_time(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+
+    async def main() -> None:
+        await batcher(workers=1).run(FakeHandle(engine), "serving_default", x(1), None, time.monotonic() + 0.05)
+
+    with engine.held(), pytest.raises(StatusError) as caught:
+        asyncio.run(main())
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+
+
+def test_cancelled_callers_cost_no_work_and_no_room(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1)
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.ensure_future(one.run(handle, "serving_default", x(n))) for n in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        tasks[3].cancel()
+        await asyncio.sleep(0)
+        engine.gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    engine.gate.clear()
+    occupied = occupy(one, handle)
+    results = asyncio.run(main())
+    result(occupied)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert isinstance(results[3], asyncio.CancelledError)
+    assert [results[n]["y"].tolist() for n in (0, 2)] == [[[0.0]], [[4.0]]]
+    assert engine.rows() == [1, 2]
+    assert one.waiting_rows() == {}
+
+
+def test_a_batch_that_is_not_full_waits_for_the_timeout_only(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=2, max_batch_size=4, timeout_micros=60_000_000)
+    futures = [one.submit(handle, "serving_default", x(n)) for n in range(4)]
+    assert [result(future) for future in futures] == [[2 * n] for n in range(4)]
+    assert engine.rows() == [4]
+    short = batcher(workers=2, max_batch_size=4, timeout_micros=1000)
+    assert result(short.submit(handle, "serving_default", x(7))) == [14]
+
+
+def test_a_waiting_batch_does_not_hold_up_others(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=2, timeout_micros=60_000_000)
+    waits = one.submit(handle, "serving_default", x(1))
+    full = [one.submit(handle, "serving_default", x(n, width=2)) for n in range(2)]
+    assert [result(future) for future in full] == [[0], [2]]
+    assert not waits.done()
+    assert [result(one.submit(handle, "serving_default", x(2))), result(waits)] == [[4], [2]]
+
+
+def test_unexpected_errors_are_internal_and_leave_the_workers_alive(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+
+    def fail(inputs: Any) -> dict[str, np.ndarray]:
+        raise RuntimeError("out of luck")
+
+    engine.answer, good = fail, engine.answer
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    error = one.submit(handle, "serving_default", x(1)).exception(60)
+    assert isinstance(error, StatusError)
+    assert (error.code, error.message) == (Code.INTERNAL, "RuntimeError: out of luck")
+    engine.answer = good
+    assert result(one.submit(handle, "serving_default", x(1))) == [2]
+
+
+def test_draining_finishes_what_was_accepted_and_refuses_the_rest(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=2)
+
+    async def main() -> None:
+        accepted = [asyncio.ensure_future(one.run(handle, "serving_default", x(n))) for n in range(5)]
+        await asyncio.sleep(0)
+        drained = asyncio.ensure_future(one.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(StatusError) as caught:
+            await one.run(handle, "serving_default", x(9))
+        assert caught.value.code is Code.UNAVAILABLE
+        assert not drained.done()
+        engine.gate.set()
+        await drained
+        assert [(await task)["y"].tolist() for task in accepted] == [[[2.0 * n]] for n in range(5)]
+
+    engine.gate.clear()
+    occupied = occupy(one, handle)
+    asyncio.run(main())
+    result(occupied)
+    for thread in one._threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_draining_without_requests_ends_at_once() -> None:
+    asyncio.run(Batcher().drain())
+
+
+def test_draining_ends_when_all_callers_gave_up(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    with engine.held():
+        occupied = occupy(one, handle)
+        given_up = one.submit(handle, "serving_default", x(1))
+        assert given_up.cancel()
+        drained = one.close()
+    drained.result(60)
+    result(occupied)
+
+
+def test_a_dropped_model_is_not_kept(batcher: Callable[..., Batcher]) -> None:
+    one = batcher(workers=1)
+    engine = Engine()
+    result(one.submit(FakeHandle(engine), "serving_default", x(1)))
+    kept = weakref.ref(engine)
+    del engine
+    eventually(lambda: gc.collect() >= 0 and kept() is None, what="the worker lets go of the model")
+    assert one._queues._lanes == {}
+
+
+@pytest.mark.slow
+def test_many_threads_and_a_loop_at_once(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=3, max_batch_size=16, max_enqueued_batches=1000)
+    wrong: list[Any] = []
+
+    def check(value: float, width: int, answer: dict[str, np.ndarray]) -> None:
+        if not np.array_equal(answer["y"], np.full((1, width), 2 * value, np.float32)):
+            wrong.append((value, answer))
+
+    def from_thread(seed: int) -> None:
+        for n in range(150):
+            value, width = float(seed * 1000 + n), 1 + n % 3
+            bad = n % 17 == 0
+            future = one.submit(handle, "serving_default", x(BAD if bad else value, width=width))
+            if bad:
+                if not isinstance(future.exception(60), StatusError):
+                    wrong.append(value)
+            else:
+                check(value, width, future.result(60))
+
+    async def from_loop() -> None:
+        async def client(seed: int) -> None:
+            for n in range(150):
+                value = float(seed * 1000 + n)
+                deadline = time.monotonic() + 120
+                check(value, 1, await one.run(handle, "serving_default", x(value), None, deadline))
+
+        await asyncio.gather(*[client(seed) for seed in range(100, 108)])
+        await one.drain()
+
+    threads = [threading.Thread(target=from_thread, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    asyncio.run(from_loop())
+    assert wrong == []
+    assert max(engine.rows()) <= 16
