@@ -1,0 +1,1 @@
+"""The production proxy: Envoy's configuration, generated from typed settings and steered by the canary."""
