@@ -1,0 +1,115 @@
+"""`python -m serving.gateway [--config FILE]` and `python -m serving.gateway keys add|list|revoke`.
+
+Prints the address it listens on. SIGTERM and SIGINT finish what was accepted. Wrong settings end with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from serving.errors import ServingError
+from serving.gateway import config_file, secret_files
+from serving.gateway.keys import Key, KeyStore
+from serving.gateway.settings import GatewaySettings, Role
+
+_log = logging.getLogger("slipway.serving")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+
+    Returns:
+        Exit code: 0, or 2 for what the user can mend.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        settings = config_file.load(options.config)
+        if options.command == "keys":
+            return _keys(settings, options)
+        return serve(settings)
+    except ServingError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def serve(settings: GatewaySettings) -> int:
+    """Serve until a signal ends it.
+
+    Raises:
+        GatewayError: the settings name files that cannot be used.
+    """
+    import uvicorn
+
+    from serving.gateway.app import build_app
+
+    listen = settings.listen
+    if not listen.is_loopback and settings.access.anonymous:
+        _log.warning(
+            "%s is open to the network and access.anonymous lets everybody in; set it to [] to demand keys", listen.host
+        )
+    config = uvicorn.Config(
+        build_app(settings),
+        host=listen.host,
+        port=listen.port,
+        loop="uvloop",
+        http="httptools",
+        proxy_headers=bool(listen.trusted_proxies),
+        forwarded_allow_ips=list(listen.trusted_proxies),
+        timeout_graceful_shutdown=listen.shutdown_seconds,
+        timeout_keep_alive=30,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _keys(settings: GatewaySettings, options: argparse.Namespace) -> int:
+    store = KeyStore(settings.keys_file, secret_files.load_or_make(settings.pepper_file))
+    if options.action == "add":
+        key, secret = store.add(options.name, options.role or ["predict"], options.days)
+        print(f"key {key.id} for {key.name!r}; this is shown only once:", file=sys.stderr)
+        print(secret)
+    elif options.action == "revoke":
+        print(f"key {store.revoke(options.id).id} opens nothing any more")
+    else:
+        for key in store.list():
+            print(_line(key))
+    return 0
+
+
+def _line(key: Key) -> str:
+    state = "valid" if key.is_valid(time.time()) else "revoked" if key.revoked else "expired"
+    created = time.strftime("%Y-%m-%d", time.gmtime(key.created))
+    expires = "" if key.expires is None else f" until {time.strftime('%Y-%m-%d', time.gmtime(key.expires))}"
+    return f"{key.id}  {state:8} {','.join(key.roles):14} {created}{expires}  {key.name}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="The gateway to a model server.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; without it the defaults count")
+    commands = parser.add_subparsers(dest="command", title="commands", description="without one the gateway runs")
+    keys = commands.add_parser("keys", help="API keys").add_subparsers(dest="action", required=True)
+    add = keys.add_parser("add", help="make a key and print it, once")
+    add.add_argument("name", help="who it is for")
+    add.add_argument("--role", action="append", choices=get_args(Role), help="may be repeated; default predict")
+    add.add_argument("--days", type=float, help="until it expires; default never")
+    keys.add_parser("list", help="all keys, without their secrets")
+    keys.add_parser("revoke", help="let a key open nothing any more").add_argument("id", help="12 hexadecimal digits")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
