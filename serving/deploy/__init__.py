@@ -1,0 +1,1 @@
+"""Deployment files: container images, docker compose, Kubernetes, KServe, alerts and a dashboard."""
