@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from trainer import autograph, warmup
+from trainer import autograph, explain, warmup
 from trainer.errors import TrainerError
 from transform import features
 from transform.images import decode_and_resize_batch
@@ -30,7 +30,8 @@ class Classifier(tf.Module):
     """The model as functions of what clients send.
 
     Every function ends in the same network; they differ in what comes before it. `predict_*` and
-    `serving_default` give `probabilities` float32 [N, K], `class_id` int64 [N] and `label` string [N].
+    `serving_default` give `probabilities` float32 [N, K], `class_id` int64 [N] and `label` string [N]. `explain` is
+    there if the network has feature maps that can tell where it looked.
     """
 
     def __init__(self, model: tf_keras.Model, labels: Sequence[str], settings: ImageSettings) -> None:
@@ -44,12 +45,13 @@ class Classifier(tf.Module):
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec([None, *self._shape], tf.float32)],
         )
+        self._explainer = explain.Explainer(model) if explain.target_layer(model) is not None else None
 
     def signatures(self) -> dict[str, Any]:
         """Return the concrete functions by signature name."""
         height, width, channels = self._shape
         strings = tf.TensorSpec([None], tf.string)
-        return {
+        found = {
             "serving_default": _concrete(self.predict_bytes, image_bytes=strings),
             "predict_uint8": _concrete(
                 self.predict_uint8, image=tf.TensorSpec([None, height, width, channels], tf.uint8)
@@ -60,6 +62,9 @@ class Classifier(tf.Module):
             "predict_examples": _concrete(self.predict_examples, examples=strings),
             CLASSIFY: _concrete(self.classify, inputs=strings),
         }
+        if self._explainer is not None:
+            found[explain.SIGNATURE] = _concrete(self.explain, image_bytes=strings)
+        return found
 
     def predict_float(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predict from float32 [N, H, W, C] in [0, 1]."""
@@ -90,6 +95,12 @@ class Classifier(tf.Module):
         scores = self.predict_examples(inputs)["probabilities"]
         classes = tf.tile(self._labels[tf.newaxis], [tf.shape(scores)[0], 1])
         return {"classes": classes, "scores": scores}
+
+    def explain(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predict from encoded images, string [N], and give `heatmap` float32 [N, h, w] beside the answer."""
+        assert self._explainer is not None, "offered only where there are feature maps"
+        pixels = decode_and_resize_batch(image_bytes, *self._shape)
+        return explain.outputs(self._explainer(tf.cast(pixels, tf.float32) / 255.0), self._labels)
 
 
 def export(
@@ -123,7 +134,7 @@ def export(
     extra = out_dir / "assets.extra"
     extra.mkdir(exist_ok=True)
     (extra / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    warmup.write(extra, raw_examples, settings)
+    warmup.write(extra, raw_examples, settings, explains=explain.target_layer(model) is not None)
     return out_dir
 
 

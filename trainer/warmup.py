@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer import explain
 from transform import features
 from transform.images import decode_and_resize_batch
 from transform.settings import ImageSettings
@@ -20,25 +21,26 @@ from transform.settings import ImageSettings
 FILE = "tf_serving_warmup_requests"
 
 
-def write(folder: Path, raw_examples: Sequence[bytes], settings: ImageSettings) -> Path:
+def write(folder: Path, raw_examples: Sequence[bytes], settings: ImageSettings, *, explains: bool) -> Path:
     """Write the PredictionLogs.
 
     Args:
         folder: `assets.extra` of the SavedModel.
         raw_examples: serialized examples.
         settings: size and channels of the tensors in the requests.
+        explains: whether the model has the signature `explain`.
 
     Returns:
         The TFRecord file.
     """
     path = folder / FILE
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for log in _logs(raw_examples, settings):
+        for log in _logs(raw_examples, settings, explains):
             writer.write(log.SerializeToString())
     return path
 
 
-def _logs(raw_examples: Sequence[bytes], settings: ImageSettings) -> list[Any]:
+def _logs(raw_examples: Sequence[bytes], settings: ImageSettings, explains: bool) -> list[Any]:
     from tensorflow_serving.apis import prediction_log_pb2
 
     examples = [tf.train.Example.FromString(raw) for raw in raw_examples]
@@ -50,6 +52,8 @@ def _logs(raw_examples: Sequence[bytes], settings: ImageSettings) -> list[Any]:
         "predict_float": {"image": pixels.astype(np.float32) / np.float32(255)},
         "predict_examples": {"examples": np.array(list(raw_examples), object)},
     }
+    if explains:
+        predictions[explain.SIGNATURE] = {"image_bytes": np.array(encoded, object)}
     logs = []
     for signature, tensors in predictions.items():
         log = prediction_log_pb2.PredictionLog()

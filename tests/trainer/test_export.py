@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.trainer.conftest import example
-from trainer import models
+from trainer import explain, models
 from trainer.errors import TrainerError
 from trainer.export import export
 from trainer.settings import ModelSettings
@@ -37,6 +37,7 @@ class Case:
     encoded: list[bytes]
     pixels: np.ndarray
     probabilities: np.ndarray
+    heatmap: np.ndarray
 
 
 def make_case(folder: Path, labels: list[str], settings: ImageSettings, examples: list[bytes], name: str) -> Case:
@@ -52,7 +53,8 @@ def make_case(folder: Path, labels: list[str], settings: ImageSettings, examples
     pixels = np.stack([decode_and_resize(tf.constant(one), *shape).numpy() for one in encoded])
     probabilities = tf.nn.softmax(model(pixels / np.float32(255), training=False)).numpy()
     export(model, labels, settings, examples[:2], folder)
-    return Case(folder, labels, examples, encoded, pixels, probabilities)
+    heatmap = explain.gradcam(model, pixels / np.float32(255)).numpy()
+    return Case(folder, labels, examples, encoded, pixels, probabilities, heatmap)
 
 
 @pytest.fixture(scope="module", params=["digits", "photographs"])
@@ -89,6 +91,7 @@ def requests(case: Case, rows: slice) -> dict[str, dict[str, Any]]:
         "predict_uint8": {"image": pixels},
         "predict_float": {"image": pixels / np.float32(255)},
         "predict_examples": {"examples": np.array(case.examples[rows], object)},
+        "explain": {"image_bytes": np.array(case.encoded[rows], object)},
     }
 
 
@@ -97,11 +100,28 @@ def test_all_signatures_answer_as_the_keras_model(case: Case, predict: Any, rows
     expected = case.probabilities[rows]
     for signature, inputs in requests(case, rows).items():
         answer = predict(signature, **inputs)
-        assert set(answer) == {"probabilities", "class_id", "label"}, signature
+        heatmap = {"heatmap"} if signature == "explain" else set()
+        assert set(answer) == {"probabilities", "class_id", "label"} | heatmap, signature
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5, err_msg=signature)
         np.testing.assert_array_equal(answer["class_id"], expected.argmax(1), err_msg=signature)
         named = [label.decode() for label in answer["label"]]
         assert named == [case.labels[index] for index in expected.argmax(1)], signature
+
+
+def test_explain_shows_where_the_network_looked(case: Case, predict: Any) -> None:
+    alone = predict("explain", image_bytes=np.array(case.encoded[:1], object))["heatmap"]
+    heatmap = predict("explain", image_bytes=np.array(case.encoded, object))["heatmap"]
+    assert heatmap.dtype == np.float32
+    np.testing.assert_allclose(heatmap, case.heatmap, atol=1e-3)
+    np.testing.assert_allclose(alone, case.heatmap[:1], atol=1e-3)
+
+
+def test_a_network_without_feature_maps_explains_nothing(tmp_path: Path, digit_examples: list[bytes]) -> None:
+    model = models.build(ModelSettings(name="mlp"), (8, 8, 1), 10)
+    export(model, DIGITS, ImageSettings(size=(8, 8), channels=1), digit_examples[:2], tmp_path / "1")
+    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "1" / "saved_model.pb").read_bytes())
+    assert "explain" not in saved.meta_graphs[0].signature_def
+    assert "serving_default" in saved.meta_graphs[0].signature_def
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(None)], ids=["one", "many"])
@@ -132,6 +152,7 @@ def test_the_signatures_have_the_names_types_and_methods_that_servers_expect(cas
         "predict_float": ["image"],
         "predict_examples": ["examples"],
         "classify": ["inputs"],
+        "explain": ["image_bytes"],
     }
     methods = {name: one.method_name.rpartition("/")[2] for name, one in definitions.items()}
     assert methods.pop("classify") == "classify"
@@ -167,7 +188,7 @@ def test_labels_and_warm_up_lie_beside_the_model(case: Case, predict: Any) -> No
         request = log.predict_log.request
         inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
         replayed[request.model_spec.signature_name] = predict(request.model_spec.signature_name, **inputs)
-    assert set(replayed) == {"serving_default", "predict_uint8", "predict_float", "predict_examples"}
+    assert set(replayed) == {"serving_default", "predict_uint8", "predict_float", "predict_examples", "explain"}
     for signature, answer in replayed.items():
         np.testing.assert_allclose(answer["probabilities"], case.probabilities[:2], atol=1e-5, err_msg=signature)
 
