@@ -7,7 +7,8 @@ Called by the InfraValidator of the pipeline through `validate_in_subprocess`, a
     python -m serving.infra_probe MODEL_DIR --examples FILE.gz [FILE.gz ...] --count 8 --json OUT
 
 A fresh process shows what the exporting process hides (live variables, registered classes), and a model that
-aborts or hangs TensorFlow takes nobody down with it.
+aborts or hangs TensorFlow takes nobody down with it. A model that passes there is also served by the model server of
+this package, and asked over REST and gRPC as clients will ask it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.errors import Refused, ServingError
+
+if TYPE_CHECKING:
+    from serving.candidate_server import CandidateServer
 
 _T = TypeVar("_T")
 _IMAGE_FEATURE = "image/encoded"
@@ -95,14 +99,18 @@ class _Probe:
 
 
 def probe(
-    model_dir: str | os.PathLike[str], example_files: Sequence[str | os.PathLike[str]], count: int
+    model_dir: str | os.PathLike[str],
+    example_files: Sequence[str | os.PathLike[str]],
+    count: int,
+    server: CandidateServer | None = None,
 ) -> dict[str, Any]:
-    """Load a model in this process and check its answers.
+    """Load a model in this process and check its answers, then those of a server.
 
     Args:
         model_dir: The exported SavedModel.
         example_files: TFRecord files of tf.Examples; the first `count` are used.
         count: How many examples to send.
+        server: Serves the model; asked only if the model passed here. None to leave that out.
 
     Returns:
         `{ok, reason, checks: [{name, ok, detail, milliseconds}]}`.
@@ -123,6 +131,10 @@ def probe(
         examples = run.attempt("examples", lambda: _read_examples(example_files, count))
         if examples is not None:
             _check_answers(run, model, *examples)
+            if server is not None and all(check.ok for check in run.checks):
+                from serving.candidate_checks import check_server
+
+                check_server(run.attempt, server, model, _only_input(model, "serving_default"), *examples)
     return run.report()
 
 
@@ -296,8 +308,16 @@ def _read_result(
     return True, "", checks
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the probe; returns 0 if the model passed, 3 if it was refused."""
+def main(arguments: Sequence[str] | None = None, *, fork: bool = False) -> int:
+    """Command line of the probe.
+
+    Args:
+        arguments: By default those of the process.
+        fork: Whether the server may be forked from this process, which must have no Session and no threads yet.
+
+    Returns:
+        0 if the model passed, 3 if it was refused.
+    """
     parser = argparse.ArgumentParser(prog="python -m serving.infra_probe", description="Check a model for serving.")
     parser.add_argument("model_dir", help="directory of the SavedModel")
     parser.add_argument("--examples", nargs="*", default=[], help="TFRecord files of tf.Examples")
@@ -306,7 +326,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error(f"--count is {options.count}; expected 1 or more")
-    report = probe(options.model_dir, options.examples, options.count)
+    from serving.candidate_server import serving_candidate
+
+    # It loads the model while the checks in this process run.
+    with serving_candidate(options.model_dir, fork=fork) as server:
+        report = probe(options.model_dir, options.examples, options.count, server)
     report.update(model_dir=options.model_dir, count=options.count)
     Path(options.json).write_text(json.dumps(report, indent=2), "utf-8")
     return 0 if report["ok"] else 3
@@ -316,5 +340,9 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     from serving import lean_tensorflow
 
-    lean_tensorflow.install()
-    sys.exit(main())
+    if lean_tensorflow.install():
+        # Imported before the fork, so that the server need not do it again.
+        import tensorflow.python.client.session
+        import tensorflow.python.framework.importer  # noqa: F401
+        import tensorflow_serving.apis.prediction_log_pb2  # noqa: F401
+    sys.exit(main(fork=True))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from serving import infra_probe
-from serving.errors import Refused
+from serving.errors import Refused, ServingError
 from serving.infra_probe import main, probe, validate_in_subprocess
 from tests.serving.saved_models import LABELS, build_classifier, to_example
 
@@ -36,6 +36,10 @@ def test_a_good_model_passes_in_a_fresh_process(classifier_dir: Path, example_fi
         "classify",
         "serving_default",
         "single",
+        "server",
+        "rest_predict",
+        "grpc_predict",
+        "grpc_classify",
     ]
     details = {check.name: check.detail for check in verdict.checks}
     assert details["warmup"] == "replayed 1 x serving_default, 1 x classify"
@@ -104,6 +108,70 @@ def test_probabilities_that_do_not_sum_to_one(tmp_path: Path, example_file: Path
     assert "predict_examples: row 0: probabilities sums to 0.5000, expected 1" in report["reason"]
     assert _by_name(report)["warmup"]["detail"] == "the model carries no warm-up requests"
     assert "single" not in _by_name(report)
+
+
+class _Server:
+    """Stands in for a server of the model; `wrong` is what it gets wrong."""
+
+    def __init__(self, model_dir: Path, wrong: str = "") -> None:
+        from serving.saved_model import SessionModel
+
+        self.asked: list[str] = []
+        self._model, self._wrong = SessionModel.load(model_dir), wrong
+
+    def wait(self) -> None:
+        self.asked.append("wait")
+        if self._wrong == "wait":
+            raise ServingError("the server did not start: out of memory")
+
+    def rest_predict(self, signature: str, name: str, items: Any) -> dict[str, np.ndarray]:
+        return self._answer("rest", signature, name, items)
+
+    def grpc_predict(self, signature: str, name: str, items: Any) -> dict[str, np.ndarray]:
+        return self._answer("grpc", signature, name, items)
+
+    def grpc_classify(self, signature: str, examples: Any) -> list[dict[str, float]]:
+        outputs = self._answer("classify", signature, "inputs", examples)
+        return [
+            {label.decode(): float(score) for label, score in zip(classes, scores, strict=True)}
+            for classes, scores in zip(outputs["classes"], outputs["scores"], strict=True)
+        ]
+
+    def _answer(self, kind: str, signature: str, name: str, items: Any) -> dict[str, np.ndarray]:
+        self.asked.append(kind)
+        outputs = self._model.run(signature, {name: np.array(items, dtype=object)})
+        key = "scores" if "scores" in outputs else "probabilities"
+        return {**outputs, key: np.roll(outputs[key], 1, axis=1)} if self._wrong == kind else outputs
+
+
+def test_the_server_is_asked_after_the_model(classifier_dir: Path, example_file: Path) -> None:
+    server = _Server(classifier_dir)
+    report = probe(classifier_dir, [example_file], 2, server)  # type: ignore[arg-type]
+    assert report["ok"], report["reason"]
+    assert server.asked == ["wait", "rest", "grpc", "classify"]
+    assert _by_name(report)["grpc_classify"]["detail"] == "2 answers"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("wait", "server: the server did not start: out of memory"),
+        ("rest", "rest_predict: the answers over REST and those in process"),
+        ("grpc", "grpc_predict: the answers over gRPC and those in process"),
+        ("classify", "grpc_classify: classify over gRPC and in process"),
+    ],
+)
+def test_a_server_that_answers_otherwise(classifier_dir: Path, example_file: Path, wrong: str, words: str) -> None:
+    report = probe(classifier_dir, [example_file], 2, _Server(classifier_dir, wrong))  # type: ignore[arg-type]
+    assert not report["ok"]
+    assert report["reason"].startswith(words)
+
+
+def test_a_refused_model_is_not_served(tmp_path: Path, example_file: Path) -> None:
+    build_classifier(tmp_path / "half", scale=0.5)
+    server = _Server(tmp_path / "half")
+    assert not probe(tmp_path / "half", [example_file], 2, server)["ok"]  # type: ignore[arg-type]
+    assert server.asked == []
 
 
 def test_a_model_that_does_not_load(classifier_copy: Path, example_file: Path) -> None:
