@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 import typer
 
-from pipeline.cli import configuring, diagnosing, initializing, optimizing, predicting, publishing, running
+from pipeline.cli import (
+    canary,
+    configuring,
+    diagnosing,
+    initializing,
+    optimizing,
+    predicting,
+    publishing,
+    running,
+    serving,
+)
 
 app = typer.Typer(
     name="slipway",
@@ -29,6 +39,10 @@ app.command("benchmark")(optimizing.benchmark)
 app.add_typer(optimizing.edge, name="edge")
 app.command("versions")(publishing.versions)
 app.command("rollback")(publishing.rollback)
+app.command("serve", context_settings=serving.PASS_ON)(serving.serve)
+app.command("gateway")(serving.gateway)
+app.add_typer(canary.app, name="canary")
+app.command("deploy")(serving.deploy)
 app.command("doctor")(diagnosing.doctor)
 
 
