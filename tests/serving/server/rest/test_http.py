@@ -51,6 +51,7 @@ def test_a_bomb_of_several_members_is_refused() -> None:
         (gzip.compress(b"text") + b"garbage", "incorrect header check"),
         (gzip.compress(b"") * 1000, "more than 64 members"),
     ],
+    ids=["empty", "no gzip", "cut off", "wrong checksum", "garbage behind it", "many members"],
 )
 def test_broken_bodies(body: bytes, message: str) -> None:
     with pytest.raises(BodyError, match=message) as caught:
