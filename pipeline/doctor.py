@@ -25,6 +25,8 @@ from pipeline.accelerators import Accelerators, probe_accelerators
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from serving.convert.tftrt_probe import TrtStatus
+
 Status = Literal["ok", "missing", "degraded"]
 
 GIGABYTE = 1e9
@@ -180,34 +182,22 @@ def check_gpu(found: Accelerators, which: Callable[[str], str | None] = shutil.w
 
 def check_tftrt(found: Accelerators) -> Check:
     """Where on the ladder to a working TF-TRT this machine stands."""
-    need = f"TensorRT {found.linked or '8.6.1'}"
     if found.tftrt == "ok":
-        return Check("TF-TRT", "ok", f"TensorRT {found.loaded}")
-    explained: dict[str, tuple[Status, str, str]] = {
-        "not_built": (
-            "missing",
-            "this TensorFlow is built without it",
-            "Install tensorflow==2.16.2 for Linux x86-64.",
-        ),
+        return Check("TF-TRT", "ok", "engines can be built here")
+    fixes: dict[TrtStatus, tuple[Status, str]] = {
+        "not_built": ("missing", "Install tensorflow==2.16.2 for Linux x86-64."),
         "no_gpu": (
             "missing",
-            f"built in for {need}, but there is no GPU",
             "Nothing to do: its variants are skipped. To build them, run on the GPU model that will serve.",
         ),
         "no_libnvinfer": (
             "missing",
-            f"GPU found, {need} not: TensorFlow looks for libnvinfer.so.{found.linked or '8.6.1'}",
-            f"Install {need} (NVIDIA's libnvinfer8 and libnvinfer-plugin8) and put it on LD_LIBRARY_PATH.",
+            "Install NVIDIA's libnvinfer8 and libnvinfer-plugin8 of that version and put them on LD_LIBRARY_PATH.",
         ),
-        "version_mismatch": (
-            "degraded",
-            f"TensorRT {found.loaded} is older than the {found.linked} that TensorFlow was built for",
-            f"Install exactly {need}.",
-        ),
+        "version_mismatch": ("degraded", "Install exactly the version that TensorFlow was built for."),
     }
-    unknown: tuple[Status, str, str] = ("degraded", found.failure or "the probe did not get that far", SET_UP)
-    status, detail, fix = explained.get(found.tftrt, unknown)
-    return Check("TF-TRT", status, f"{found.tftrt}: {detail}", fix)
+    status, fix = fixes.get(found.tftrt, ("degraded", SET_UP))
+    return Check("TF-TRT", status, f"{found.tftrt}: {found.reason}", fix)
 
 
 def check_docker() -> Check:

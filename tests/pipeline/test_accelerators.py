@@ -1,65 +1,61 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pipeline import accelerators
-from pipeline.accelerators import TFTRT_STATES, probe_accelerators
+from pipeline.accelerators import probe_accelerators
+from serving.convert import child
+from serving.convert.tftrt_probe import TrtStatus
+from serving.errors import ConversionError
 
 
 @pytest.fixture
-def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Replaces the probe by a script with the given lines."""
+def answers(monkeypatch: pytest.MonkeyPatch):
+    """Replaces TensorFlow's answer and that of the TF-TRT probe."""
 
-    def write(*lines: str) -> None:
-        script = tmp_path / "probe.py"
-        script.write_text("import json, os, sys\n" + "\n".join(lines), encoding="utf-8")
-        monkeypatch.setattr(accelerators, "PROBE", script)
+    def give(tensorflow: dict | str, tftrt: tuple[str, str] = ("no_gpu", "there is none")) -> None:
+        def ask(module: str, *rest: object) -> dict:
+            assert module == "pipeline.accelerators"
+            if isinstance(tensorflow, str):
+                raise ConversionError(tensorflow)
+            return tensorflow
 
-    return write
+        monkeypatch.setattr(child, "ask", ask)
+        monkeypatch.setattr(accelerators, "tftrt_status", lambda seconds: tftrt)
+
+    return give
 
 
-def fact(**facts: object) -> str:
-    return f"print({json.dumps(facts)!r}, flush=True)"
-
-
-def test_facts_are_gathered_from_all_lines(probe) -> None:
-    probe(
-        fact(tensorflow="2.16.2", cuda_build=True),
-        "print('a line of TensorFlow')",
-        fact(gpus=["Tesla T4"], linked="8.6.1"),
-        fact(tftrt="ok", loaded="8.6.1"),
-    )
+def test_both_answers_are_gathered(answers) -> None:
+    answers({"tensorflow": "2.16.2", "gpus": ["Tesla T4"]}, ("ok", ""))
     found = probe_accelerators()
     assert (found.tensorflow, found.gpus, found.tftrt) == ("2.16.2", ("Tesla T4",), "ok")
-    assert (found.linked, found.loaded, found.failure) == ("8.6.1", "8.6.1", "")
+    assert (found.reason, found.failure) == ("", "")
 
 
-def test_an_abort_loses_only_what_came_after_it(probe) -> None:
-    probe(fact(tensorflow="2.16.2", gpus=["Tesla T4"], linked="8.6.1"), "os.abort()", fact(tftrt="ok"))
+def test_a_tensorflow_that_does_not_start_is_told_with_its_last_words(answers) -> None:
+    answers("pipeline.accelerators was ended by SIGABRT; its last words: ImportError: libfoo.so")
     found = probe_accelerators()
-    assert found.gpus == ("Tesla T4",)
-    assert found.tftrt == "unknown"
-    assert "signal 6" in found.failure
+    assert (found.tensorflow, found.gpus, found.tftrt) == ("", (), "probe_failed")
+    assert found.failure == found.reason and "SIGABRT" in found.failure and "libfoo.so" in found.failure
 
 
-def test_a_probe_that_hangs_is_given_up(probe) -> None:
-    probe(fact(tensorflow="2.16.2"), "import time; time.sleep(60)")
-    found = probe_accelerators(time_limit=0.5)
-    assert "no answer within" in found.failure
-
-
-def test_an_exception_tells_its_last_line(probe) -> None:
-    probe("raise ImportError('libfoo.so: cannot open shared object file')")
-    assert probe_accelerators().failure == "ImportError: libfoo.so: cannot open shared object file"
+@pytest.mark.parametrize(
+    ("code", "words"), [("import os; os.abort()", "SIGABRT"), ("raise ImportError('libfoo.so')", "libfoo.so")]
+)
+def test_the_process_that_starts_tensorflow_may_die(code: str, words: str, tmp_path, monkeypatch) -> None:
+    (tmp_path / "tensorflow.py").write_text(code, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = probe_accelerators()
+    assert found.tensorflow == "" and words in found.failure
 
 
 @pytest.mark.slow
-def test_the_real_probe_climbs_the_ladder_to_one_of_its_rungs() -> None:
+def test_the_real_machine_stands_on_one_rung_of_the_ladder() -> None:
     found = probe_accelerators()
     assert found.failure == ""
     assert found.tensorflow.startswith("2.")
-    assert found.tftrt in TFTRT_STATES and found.tftrt != "unknown"
+    assert found.tftrt in get_args(TrtStatus) and found.tftrt != "probe_failed"
     assert bool(found.gpus) or found.tftrt in ("not_built", "no_gpu")

@@ -84,16 +84,12 @@ def test_gpu_has_three_truths(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("found", "status", "words"),
     [
-        (Accelerators(tftrt="not_built"), "missing", "without it"),
-        (Accelerators(tftrt="no_gpu", linked="8.6.1"), "missing", "8.6.1, but there is no GPU"),
-        (Accelerators(tftrt="no_libnvinfer", linked="8.6.1"), "missing", "libnvinfer.so.8.6.1"),
-        (
-            Accelerators(tftrt="version_mismatch", linked="8.6.1", loaded="8.6.0"),
-            "degraded",
-            "8.6.0 is older",
-        ),
-        (Accelerators(tftrt="unknown", failure="signal 6"), "degraded", "signal 6"),
-        (Accelerators(tftrt="ok", loaded="8.6.1"), "ok", "TensorRT 8.6.1"),
+        (Accelerators(tftrt="not_built", reason="was built without TensorRT"), "missing", "without TensorRT"),
+        (Accelerators(tftrt="no_gpu", reason="TensorFlow finds no GPU"), "missing", "no_gpu: TensorFlow finds no GPU"),
+        (Accelerators(tftrt="no_libnvinfer", reason="no libnvinfer.so.8.6.1"), "missing", "libnvinfer.so.8.6.1"),
+        (Accelerators(tftrt="version_mismatch", reason="needs 8.6.1"), "degraded", "version_mismatch: needs 8.6.1"),
+        (Accelerators(reason="was ended by SIGABRT", failure="was ended by SIGABRT"), "degraded", "SIGABRT"),
+        (Accelerators(tftrt="ok"), "ok", "can be built"),
     ],
 )
 def test_tftrt_names_its_rung(found: Accelerators, status: str, words: str) -> None:
