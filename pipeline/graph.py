@@ -30,6 +30,7 @@ from pipeline.components.edge_pusher import EdgePusher
 from pipeline.components.evaluator import Evaluator
 from pipeline.components.example_gen import ExampleGen
 from pipeline.components.example_validator import ExampleValidator
+from pipeline.components.form_pusher import FormPusher
 from pipeline.components.infra_validator import InfraValidator
 from pipeline.components.optimizer import Optimizer
 from pipeline.components.pusher import Pusher
@@ -143,18 +144,21 @@ def build_pipeline(
             store=str(workdir.compressed),
             fingerprint=key["Optimizer"],
         )
-        edge_pusher = EdgePusher(
-            variants=optimizer.outputs["variants"],
-            results=optimizer.outputs["results"],
-            model_blessing=evaluator.outputs["blessing"],
-            infra_blessing=infra_validator.outputs["blessing"],
-            destination=str(workdir.root / config.push.edge),
-            manifest=manifest,
-            card=_card(config),
-            keep=config.push.keep,
-            fingerprint=key["EdgePusher"],
-        )
-        nodes += [optimizer, edge_pusher]
+        pushers = [
+            pusher_class(
+                variants=optimizer.outputs["variants"],
+                results=optimizer.outputs["results"],
+                model_blessing=evaluator.outputs["blessing"],
+                infra_blessing=infra_validator.outputs["blessing"],
+                destination=str(workdir.root / folder),
+                manifest=manifest,
+                card=_card(config),
+                keep=config.push.keep,
+                fingerprint=key[pusher_class.__name__],
+            )
+            for pusher_class, folder in ((EdgePusher, config.push.edge), (FormPusher, config.push.forms))
+        ]
+        nodes += [optimizer, *pushers]
     if config.bulk_infer.enabled:
         blessing = evaluator.outputs["blessing"]
         nodes.append(BulkInferrer(examples, model, blessing, config.bulk_infer.split, key["BulkInferrer"]))

@@ -7,11 +7,21 @@ look at runs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pipeline.config.loading import load
 from pipeline.errors import ConfigError
 from pipeline.records import RunRecord, records
 from pipeline.workdir import WorkDir
+
+PublishedKind = Literal["model", "edge", "forms"]
+"""What a run publishes: the SavedModel, the mobile bundle, the forms for other servers."""
+
+_RECORDED: dict[PublishedKind, tuple[str, str]] = {
+    "model": ("served", "a model"),
+    "edge": ("bundle", "a mobile bundle"),
+    "forms": ("forms", "forms for servers"),
+}
 
 
 def find_workdir(config: Path | None, workdir: Path | None) -> WorkDir:
@@ -54,15 +64,20 @@ def last_run(workdir: WorkDir) -> RunRecord:
     return last
 
 
-def serving_base(workdir: WorkDir) -> Path:
+def serving_base(workdir: WorkDir, kind: PublishedKind = "model") -> Path:
     """Return the folder of the published versions of a work directory.
 
+    Args:
+        workdir: the work directory.
+        kind: what was published.
+
     Raises:
-        ConfigError: nothing was published yet.
+        ConfigError: nothing of the kind was published yet.
     """
+    field, words = _RECORDED[kind]
     for record in records(workdir.records):
-        if record.served:
-            return Path(record.served).parent
+        if folder := getattr(record, field):
+            return Path(folder).parent
     raise ConfigError(
-        f"no run in {workdir.root} has published a model yet; `slipway status` says why, `slipway run` starts another"
+        f"no run in {workdir.root} has published {words} yet; `slipway status` says why, `slipway run` starts another"
     )

@@ -69,6 +69,8 @@ class RunRecord:
     """Folder of that version."""
     bundle: str = ""
     """Folder of the version of the mobile bundle, if one is published."""
+    forms: str = ""
+    """Folder of the version of the forms for servers, if any are published."""
 
     def stage(self, node_id: str) -> StageRecord:
         """Return the record of a stage."""

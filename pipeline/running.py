@@ -104,7 +104,7 @@ def still_valid(last: RunRecord, fingerprint: str) -> bool:
         return False
     if any(stage.state == LEFT_OUT or not all(map(os.path.exists, stage.outputs)) for stage in last.stages):
         return False
-    return all(os.path.isdir(folder) for folder in (last.served, last.bundle) if folder)
+    return all(os.path.isdir(folder) for folder in (last.served, last.bundle, last.forms) if folder)
 
 
 def _repeat(last: RunRecord, record: RunRecord, observer: Observer) -> None:
@@ -114,7 +114,7 @@ def _repeat(last: RunRecord, record: RunRecord, observer: Observer) -> None:
         for stage in last.stages
     ]
     record.verdicts, record.version = last.verdicts, last.version
-    record.served, record.bundle = last.served, last.bundle
+    record.served, record.bundle, record.forms = last.served, last.bundle, last.forms
     observer.run_started(record)
     for stage in record.stages:
         observer.stage_started(stage)
@@ -146,10 +146,11 @@ def _execute(
 
 def _stages_whose_version_is_gone(past: Sequence[RunRecord]) -> list[str]:
     """Return the stages whose last published version somebody removed; TFX's cache can't see that."""
-    served = next((record.served for record in past if record.served), None)
-    bundle = next((record.bundle for record in past if record.bundle), None)
-    stages = {"Pusher": served, "EdgePusher": bundle}
-    return [stage for stage, folder in stages.items() if folder is not None and not os.path.isdir(folder)]
+    stages = {"Pusher": "served", "EdgePusher": "bundle", "FormPusher": "forms"}
+    newest = {
+        stage: next(filter(None, (getattr(record, name) for record in past)), "") for stage, name in stages.items()
+    }
+    return [stage for stage, folder in newest.items() if folder and not os.path.isdir(folder)]
 
 
 def _content(schema_file: str | None) -> str:

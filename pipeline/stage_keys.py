@@ -95,7 +95,10 @@ def stage_keys(config: Config, fingerprint: str) -> dict[str, StageKey]:
     module = [Path(config.model.module)] if config.model.module else []
     training = {name: whole[name] for name in ("transform", "model", "train")}
     serving = {"push": {"serving": config.push.serving, "keep": config.push.keep}, "name": config.name}
-    edge = {"push": {"edge": config.push.edge, "keep": config.push.keep}, "name": config.name, "card": whole["card"]}
+    edge, forms = (
+        {"push": {folder: whole["push"][folder], "keep": config.push.keep}, "name": config.name, "card": whole["card"]}
+        for folder in ("edge", "forms")
+    )
 
     def key(
         entry: str | Sequence[str], settings: dict[str, Any], extra: list[Path] | None = None, data: str = ""
@@ -122,6 +125,8 @@ def stage_keys(config: Config, fingerprint: str) -> dict[str, StageKey]:
         entries = ["pipeline.components.optimizer", *(name for package in _PROCESSES for name in modules_of(package))]
         keys["Optimizer"] = key(entries, parts, module)
         keys["EdgePusher"] = key("pipeline.components.edge_pusher", edge)
+        loaders = modules_of("serving.forms")  # imported by computed names
+        keys["FormPusher"] = key(["pipeline.components.form_pusher", *loaders], forms)
     return keys
 
 

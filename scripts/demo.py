@@ -64,6 +64,7 @@ def main() -> int:
         ("the published model, for TensorFlow Serving", workdir / "served"),
         ("its manifest: checksums, metrics, origin", workdir / "served" / "1" / "manifest.json"),
         ("the bundle for phones: .tflite, labels, card, examples", workdir / "edge" / "1"),
+        ("forms for other servers: ONNX or OpenVINO, card, example", workdir / "forms" / "1"),
         ("what each form costs and reaches, as a picture", newest_picture(workdir)),
         ("every artifact of every stage", workdir / "artifacts"),
         ("what TensorFlow, Beam and TFX had to say", workdir / "logs"),

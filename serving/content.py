@@ -68,3 +68,4 @@ class ContentKind:
 
 SAVED_MODEL = ContentKind("SavedModel", ("saved_model.pb", "saved_model.pbtxt"), "assets.extra/labels.txt")
 EDGE_BUNDLE = ContentKind("mobile bundle", ("model_card.json",), "labels.txt")
+SERVER_FORMS = ContentKind("server package", ("forms.json",), "labels.txt")

@@ -1,8 +1,8 @@
 """Atomic publication of models below a base path, as TensorFlow Serving reads it, and rollback.
 
-Comes in: an exported SavedModel or a mobile bundle. Goes out: `BASE/<number>/` with a manifest, complete from
-the moment its name exists. Called by the Pusher of the pipeline, `serving.edge.publishing` and `slipway
-rollback`.
+Comes in: an exported SavedModel, a mobile bundle or forms for servers. Goes out: `BASE/<number>/` with a manifest,
+complete from the moment its name exists. Called by the Pusher of the pipeline, `serving.edge.publishing`,
+`serving.delivery.publishing` and `slipway rollback`.
 
 Everything happens under one lock. A version is built in `BASE/.slipway/incoming/`, a name that no model
 server takes for a version, flushed to disk and renamed into place. `BASE/.slipway/record.json` keeps the

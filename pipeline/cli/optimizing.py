@@ -62,6 +62,7 @@ def export(
     from pipeline.optimizing.labeled import TRAIN, read_images
     from serving.convert import forms
     from serving.convert.exporting import REPRESENTATIVE_IMAGES, export_model
+    from serving.convert.tftrt_segments import coverage_sentence
     from serving.forms.inspection import input_shape
 
     wanted = forms.form(form)
@@ -81,7 +82,9 @@ def export(
     if as_json:
         typer.echo(outcome.to_json())
     if outcome.path is None:
-        raise ConfigError(f"{form} was {outcome.status}: {outcome.reason}")
+        ended = "failed" if outcome.status == "failed" else "was skipped"
+        known = coverage_sentence(outcome.details)
+        raise ConfigError(f"{form} {ended}: {' '.join(part for part in (outcome.reason, known) if part)}")
     if not as_json:
         size = sum(file.stat().st_size for file in [outcome.path, *outcome.path.rglob("*")] if file.is_file())
         typer.echo(f"{outcome.path}: {wanted.description}; {size:,} bytes. `slipway benchmark` measures it.")

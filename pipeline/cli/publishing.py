@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +12,25 @@ import typer
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
 
 
-def versions(config: ConfigOption = None, workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+class Kind(str, enum.Enum):
+    """What is published, each kind with versions of its own."""
+
+    MODEL = "model"
+    EDGE = "edge"
+    FORMS = "forms"
+
+
+KindOption = Annotated[
+    Kind,
+    typer.Option(
+        "--of", help="What is published: model (the SavedModel), edge (the mobile bundle), forms (for other servers)."
+    ),
+]
+
+
+def versions(
+    of: KindOption = Kind.MODEL, config: ConfigOption = None, workdir: WorkdirOption = None, as_json: JsonOption = False
+) -> None:
     """List the published versions: which one is served, whether its files are intact, what it reached."""
     from rich.console import Console
     from rich.table import Table
@@ -19,7 +39,7 @@ def versions(config: ConfigOption = None, workdir: WorkdirOption = None, as_json
     from pipeline.locating import find_workdir, serving_base
     from serving.publish import versions as published
 
-    base = serving_base(find_workdir(config, workdir))
+    base = serving_base(find_workdir(config, workdir), of.value)
     found = published(base)
     if as_json:
         typer.echo(json.dumps([_plain(version) for version in found], indent=1))
@@ -31,9 +51,9 @@ def versions(config: ConfigOption = None, workdir: WorkdirOption = None, as_json
         state = (
             Text("served", style="bold green") if version.served else Text("" if version.ok else "damaged", style="red")
         )
-        accuracy = version.metrics.get("accuracy")
+        accuracy = ", ".join(_accuracies(version.metrics))
         remark = "; ".join(version.problems) or (f"brings back version {version.restores}" if version.restores else "")
-        table.add_row(str(version.number), state, version.created or "", f"{accuracy:.4f}" if accuracy else "", remark)
+        table.add_row(str(version.number), state, version.created or "", accuracy, remark)
     Console(highlight=False).print(table)
 
 
@@ -41,6 +61,7 @@ def rollback(
     to: Annotated[
         int | None, typer.Argument(help="The version to bring back (default: the one served before).")
     ] = None,
+    of: KindOption = Kind.MODEL,
     config: ConfigOption = None,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
@@ -49,14 +70,24 @@ def rollback(
     from pipeline.locating import find_workdir, serving_base
     from serving.publish import rollback as roll_back
 
-    base = serving_base(find_workdir(config, workdir))
+    base = serving_base(find_workdir(config, workdir), of.value)
     version = roll_back(base, to)
     if as_json:
         typer.echo(json.dumps(_plain(version), indent=1))
     elif version.already_published:
-        typer.echo(f"version {version.number} is served already and holds that model; nothing was changed")
+        typer.echo(f"version {version.number} is served already and holds that content; nothing was changed")
     else:
         typer.echo(f"version {version.restores} is served again, as version {version.number} in {version.path}")
+
+
+def _accuracies(metrics: Mapping[str, float | None]) -> list[str]:
+    """Return the accuracy of a model, or of each file in a bundle, as text."""
+    prefix = "accuracy"
+    return [
+        " ".join(part for part in (name.removeprefix(prefix).removeprefix(" of "), f"{value:.4f}") if part)
+        for name, value in metrics.items()
+        if name.partition(" ")[0] == prefix and value is not None
+    ]
 
 
 def _plain(version: Any) -> dict[str, Any]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 STAGES = (
     "ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform", "Tuner", "Trainer", "Resolver",
-    "Evaluator", "InfraValidator", "Pusher", "Optimizer", "EdgePusher", "BulkInferrer",
+    "Evaluator", "InfraValidator", "Pusher", "Optimizer", "EdgePusher",
+    "FormPusher", "BulkInferrer",
 )  # fmt: skip
 """The stages in the order in which they run."""
 

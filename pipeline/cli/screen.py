@@ -121,7 +121,8 @@ def closing_sentence(record: RunRecord) -> str:
     """Return how a run ended, in one sentence."""
     if record.version is not None and record.state == SUCCEEDED:
         bundle = f", the mobile bundle in {record.bundle}" if record.bundle else ""
-        return f"{record.state}: version {record.version} is in {record.served}{bundle} ({record.seconds:.1f} s)"
+        forms = f", the forms for other servers in {record.forms}" if record.forms else ""
+        return f"{record.state}: version {record.version} is in {record.served}{bundle}{forms} ({record.seconds:.1f} s)"
     reason = f": {record.error}" if record.error else ""
     return f"{record.state}{reason} ({record.seconds:.1f} s)"
 

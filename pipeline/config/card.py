@@ -1,6 +1,6 @@
 """The section `card`: what people should know about the model, for the card that ships with it.
 
-Read by the stage EdgePusher.
+Read by the stages EdgePusher and FormPusher.
 """
 
 from __future__ import annotations

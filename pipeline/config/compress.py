@@ -1,6 +1,6 @@
 """The section `compress`: the forms in which a model ships, and what each of them must prove.
 
-Read by the stages Optimizer and EdgePusher.
+Read by the stage Optimizer.
 """
 
 from __future__ import annotations

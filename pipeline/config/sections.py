@@ -6,6 +6,7 @@ and `trainer`, beside the code that reads them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import PurePosixPath
 from typing import Literal
@@ -20,6 +21,9 @@ Slice = Literal["label"]
 
 UNBOUNDED_METRICS = frozenset({"log_loss"})
 """Metrics that may exceed 1; all others are shares from 0 to 1."""
+
+RESERVED_FOLDERS = frozenset({"artifacts", "compressed", "logs", "runs", "schemas", "unfinished"})
+"""Folders of a work directory in which runs keep their own files; see `pipeline.workdir`."""
 
 
 class Gate(Settings):
@@ -123,11 +127,16 @@ class PushSettings(Settings):
         min_length=1,
         description="folder of the versions of the mobile bundle, in the work directory; see the section compress",
     )
+    forms: str = Field(
+        "forms",
+        min_length=1,
+        description="folder of the versions of the forms for other servers, in the work directory; see compress",
+    )
     keep: int | None = Field(
         None, ge=1, description="newest versions kept, two or more allow a rollback; unset: all of them"
     )
 
-    @field_validator("serving", "edge")
+    @field_validator("serving", "edge", "forms")
     @classmethod
     def _stays_in_the_work_directory(cls, folder: str) -> str:
         path = PurePosixPath(folder)
@@ -136,12 +145,19 @@ class PushSettings(Settings):
                 f"received {folder!r}; expected the name of a folder inside the work directory, "
                 "such as 'served' (the work directory itself is chosen by --workdir)"
             )
+        if path.parts[0] in RESERVED_FOLDERS:
+            raise ValueError(f"received {folder!r}, where runs keep their own files; choose another name")
         return folder
 
     @model_validator(mode="after")
     def _folders_differ(self) -> PushSettings:
-        if PurePosixPath(self.serving) == PurePosixPath(self.edge):
-            raise ValueError(f"serving and edge are both {self.edge!r}; expected two folders, their versions differ")
+        named = {name: PurePosixPath(getattr(self, name)) for name in ("serving", "edge", "forms")}
+        for (name, path), (other, inside) in itertools.permutations(named.items(), 2):
+            if inside.is_relative_to(path):
+                where = f"both {path!s}" if inside == path else f"{path!s} and {inside!s}, one inside the other"
+                raise ValueError(
+                    f"{name} and {other} are {where}; expected folders apart from each other, their versions differ"
+                )
         return self
 
 

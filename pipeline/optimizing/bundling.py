@@ -5,7 +5,7 @@ Comes in: the folder of results and the folders of the variants. Goes out: `Bund
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,22 +46,17 @@ def bundle_contents(name: str, card: CardSettings, folder: Path, variants: Mappi
             targets[variant] = (*targets.get(variant, ()), *names)
     if not targets:
         return None
-    samples = images.load(folder / results.SAMPLES_FILE)
-    labels = tuple((folder / results.LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    labels = results.labels(folder)
     return BundleContents(
         name=name,
-        version=_version(certificate),
-        description=card.description or f"{name}: tells {len(labels)} classes of images apart.",
+        version=certificate.model_version(REFERENCE),
+        description=description(name, card, labels),
         labels=labels,
         files=tuple(
             BundleFile(variants[variant] / _MODEL, f"model_{variant.replace('tflite_', '')}.tflite", variant, names)
             for variant, names in targets.items()
         ),
-        samples=tuple(
-            SampleImage(pixels, labels[int(label)])
-            for batch, batch_labels in samples.read()
-            for pixels, label in zip(batch, batch_labels, strict=True)
-        ),
+        samples=sample_images(folder, labels),
         intended_use=card.intended_use,
         limits=card.limits,
         data=card.data,
@@ -72,10 +67,23 @@ def bundle_contents(name: str, card: CardSettings, folder: Path, variants: Mappi
     )
 
 
-def _version(certificate: results.Certificate) -> str:
-    """Return what tells this model from others of its name: the beginning of its checksum."""
-    reference = next(row for row in certificate.rows if row.variant == REFERENCE)
-    return (reference.sha256 or "")[:12]
+def description(name: str, card: CardSettings, labels: Sequence[str]) -> str:
+    """Return what the model does in a sentence: the config's, or one that is true of every classifier."""
+    return card.description or f"{name}: tells {len(labels)} classes of images apart."
+
+
+def sample_images(folder: Path, labels: Sequence[str]) -> tuple[SampleImage, ...]:
+    """Return the sample images in a folder of results.
+
+    Args:
+        folder: the Optimizer's results.
+        labels: class names by index.
+    """
+    return tuple(
+        SampleImage(pixels, labels[int(label)])
+        for batch, batch_labels in images.load(folder / results.SAMPLES_FILE).read()
+        for pixels, label in zip(batch, batch_labels, strict=True)
+    )
 
 
 def certified_metrics(folder: Path, contents: BundleContents) -> dict[str, float | None]:
@@ -83,3 +91,11 @@ def certified_metrics(folder: Path, contents: BundleContents) -> dict[str, float
     shipped = {file.variant: file.name for file in contents.files}
     rows = results.read(folder).rows
     return {f"accuracy of {shipped[row.variant]}": row.accuracy for row in rows if row.variant in shipped}
+
+
+def why_none(folder: Path) -> str:
+    """Return why there is no TFLite file to ship, without a full stop."""
+    reasons = {
+        entry.reason.rstrip(".") for target, entry in results.read(folder).picks.items() if target in MOBILE_TARGETS
+    }
+    return "; ".join(sorted(reasons))

@@ -47,6 +47,10 @@ class Certificate:
         """Names of the variants on the Pareto front."""
         return front(self.rows)
 
+    def model_version(self, reference: str) -> str:
+        """Return what tells this model from others of its name: the beginning of the float form's checksum."""
+        return (next(row for row in self.rows if row.variant == reference).sha256 or "")[:12]
+
     def sentence(self, reference: str) -> str:
         """Return the finding as one sentence: how many forms passed, and what each target gets."""
         refusal = self.about.get("personalization", "")
@@ -85,6 +89,11 @@ def write_samples(images: ImageBatches, count: int, seed: int, folder: Path) -> 
     from serving.measure.images import representative
 
     representative(images, count, seed).save(folder / SAMPLES_FILE)
+
+
+def labels(folder: Path) -> tuple[str, ...]:
+    """Return the class names in a folder of results, by index."""
+    return tuple((folder / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
 
 
 def find(outputs: Iterable[str]) -> Path | None:

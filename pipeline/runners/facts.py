@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.components.example_gen import REPORT_FILE
 from pipeline.evaluation.verdict import Verdict, read_verdict
 
-PUSHERS = frozenset({"Pusher", "EdgePusher"})
+PUSHERS = frozenset({"Pusher", "EdgePusher", "FormPusher"})
 """Stages that publish a version."""
 
 

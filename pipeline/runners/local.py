@@ -148,6 +148,8 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             self._record.verdicts.append(vars(facts.verdict))
         if facts.version is not None and stage.id == "EdgePusher":
             self._record.bundle = facts.version[1]
+        elif facts.version is not None and stage.id == "FormPusher":
+            self._record.forms = facts.version[1]
         elif facts.version is not None:
             self._record.version, self._record.served = facts.version
 

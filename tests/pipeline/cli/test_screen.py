@@ -32,6 +32,7 @@ def shown(terminal: bool) -> str:
     trainer.detail, trainer.seconds = "6 epochs", 61.2
     screen.stage_finished(trainer)
     record.state, record.seconds, record.version, record.served = SUCCEEDED, 70.0, 3, "served/3"
+    record.bundle, record.forms = "edge/4", "forms/2"
     record.verdicts = [{"gate": "Evaluator", "passed": True, "sentence": "accuracy is 0.99", "checks": []}]
     screen.run_finished(record)
     return stream.getvalue()
@@ -42,7 +43,7 @@ def test_a_run_without_a_terminal_is_plain_lines():
     assert "\x1b" not in text
     for words in (
         "pictures", "the.log", "ExampleGen        HIT", "MISS: train.epochs 5 -> 6", "6 epochs", "accuracy is 0.99",
-        "version 3 is in served/3", "all stages",
+        "version 3 is in served/3, the mobile bundle in edge/4, the forms for other servers in forms/2", "all stages",
     ):  # fmt: skip
         assert words in text
 

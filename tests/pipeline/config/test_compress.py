@@ -45,7 +45,13 @@ def test_without_the_section_nothing_is_compressed(tmp_path: Path) -> None:
             "data",
         ),
         ("push: {edge: ../elsewhere}", "inside the work directory"),
-        ("push: {edge: served}", "two folders"),
+        ("push: {edge: served}", "serving and edge are both served; expected folders apart"),
+        ("push: {forms: ./edge/}", "edge and forms are both edge"),
+        ("push: {forms: served/1}", "serving and forms are served and served/1, one inside the other"),
+        ("push: {serving: forms/model}", "forms and serving are forms and forms/model"),
+        ("push: {forms: /tmp/forms}", "inside the work directory"),
+        ("push: {forms: compressed}", "where runs keep their own files"),
+        ("push: {forms: ''}", "not empty"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str) -> None:

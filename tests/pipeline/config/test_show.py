@@ -138,7 +138,7 @@ def test_older_readers_of_yaml_get_the_same_text(value: str) -> None:
 def test_json_holds_every_default(minimal: Path) -> None:
     shown = json.loads(to_json(load(minimal).config))
     assert list(shown)[:3] == ["name", "data", "transform"]
-    assert shown["push"] == {"serving": "served", "edge": "edge", "keep": None}
+    assert shown["push"] == {"serving": "served", "edge": "edge", "forms": "forms", "keep": None}
 
 
 def test_the_schema_describes_the_sections() -> None:
