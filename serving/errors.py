@@ -57,4 +57,4 @@ class UnavailableError(ConversionError):
 
 
 class BundleError(ServingError):
-    """What is given is no mobile bundle, or cannot be made into one."""
+    """What is given is no bundle for phones or servers, or cannot be made into one."""

@@ -20,6 +20,7 @@ from pipeline.records import records
 from serving.certify.pareto import front
 from serving.certify.table import Row, row_of
 from serving.convert.forms import FORMS
+from serving.errors import ServingError
 from serving.forms.inspection import form_of, input_shape
 from serving.forms.loading import load_form
 from serving.measure.images import ImageBatches
@@ -58,15 +59,25 @@ def named_models(paths: Sequence[Path]) -> list[NamedModel]:
     """Give each file or directory a name of its own.
 
     Raises:
-        ServingError: one of them is no model.
+        ServingError: one of them does not exist, or is of no kind that could be a model.
     """
     found: list[NamedModel] = []
     for path in paths:
         base = _plain(path.resolve().parent.name if path.stem == "model" else path.resolve().stem)
         taken = {model.name for model in found}
         names = (base if number == 1 else f"{base}.{number}" for number in itertools.count(1))
-        found.append(NamedModel(next(name for name in names if name not in taken), form_of(path), path.resolve()))
+        found.append(NamedModel(next(name for name in names if name not in taken), _form_of(path), path.resolve()))
     return found
+
+
+def _form_of(path: Path) -> str:
+    """Return the form of a model; a damaged file gets one too, and its reason when it is measured."""
+    try:
+        return form_of(path)
+    except ServingError:
+        if path.is_file() and path.suffix == ".tflite":
+            return "tflite_float32"
+        raise
 
 
 def models_of_run(config: Path | None, workdir: Path | None) -> list[NamedModel]:

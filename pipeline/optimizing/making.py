@@ -25,6 +25,9 @@ from transform.progress import report
 CONVERSIONS_AT_ONCE = 2
 """Each takes about 1 GB of memory, so more would be no gain on the machines that this is for."""
 
+REPRESENTATIVE_SPLIT = "train"
+"""The split that sets the ranges of integers; those that had seen the images of the verdict would flatter."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -48,8 +51,6 @@ class ImageFiles:
 def write_images(settings: CompressSettings, sources: Sources, folder: Path) -> ImageFiles:
     """Write the sets of images into a folder.
 
-    The representative set comes from the train split: ranges that had seen the images of the verdict would flatter.
-
     Raises:
         ConfigError: a split is empty.
     """
@@ -57,7 +58,7 @@ def write_images(settings: CompressSettings, sources: Sources, folder: Path) -> 
     wanted = {
         files.choose: (settings.choose_split, settings.examples),
         files.report: (settings.report_split, settings.examples),
-        files.representative: ("train", settings.representative),
+        files.representative: (REPRESENTATIVE_SPLIT, settings.representative),
     }
     for path, (split, count) in wanted.items():
         sources.images(split, count, settings.seed).save(path)

@@ -7,7 +7,6 @@ picked.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from pipeline.evaluation.eval_config import BASELINE, CANDIDATE
 from pipeline.evaluation.verdict import Verdict
 from pipeline.optimizing import results
 from pipeline.optimizing.evaluating import evaluate, probabilities
-from pipeline.optimizing.making import ImageFiles, Made, make, write_images
+from pipeline.optimizing.making import REPRESENTATIVE_SPLIT, ImageFiles, Made, make, write_images
 from pipeline.optimizing.personalizing import personalize
 from pipeline.optimizing.results import Certificate
 from pipeline.optimizing.sources import Sources
@@ -34,6 +33,9 @@ from serving.certify.picks import pick
 from serving.certify.picture import draw
 from serving.certify.table import Row, Status, row_of
 from serving.convert.forms import FORMS
+from serving.convert.tftrt_segments import coverage_sentence
+from serving.errors import ServingError
+from serving.installed import installed
 from serving.measure.images import ImageBatches
 from serving.measure.images import load as load_images
 from serving.measure.latency import LatencySettings
@@ -97,6 +99,7 @@ def optimize(
         "model": str(sources.saved_model),
         "budget": settings.budget.model_dump(mode="json"),
         "splits": {"choose": settings.choose_split, "report": settings.report_split},
+        "representative": {"split": REPRESENTATIVE_SPLIT, "images": settings.representative, "seed": settings.seed},
         "machine": measured[REFERENCE].environment,
     }
     if settings.personalization:
@@ -136,25 +139,28 @@ def _rows(
         technique, runtime = variant.technique.name if variant.technique else "", FORMS[variant.form].runtime
         if outcome.path is None:
             failed: Status = "skipped" if outcome.status == "skipped" else "failed"
-            reason = f"{outcome.reason} {_coverage(outcome.details)}".strip()
+            reason = f"{outcome.reason} {coverage_sentence(outcome.details)}".strip()
             rows.append(Row(variant.name, technique, variant.form, runtime, failed, reason))
             continue
         measurement = measured[variant.name]
         verdict = judge(measurement, budget, technique=technique)
         status: Status = "ok" if verdict.ok else "refused"
-        rows.append(row_of(measurement, technique, runtime, status=status, reason=verdict.reason, classes=labels))
+        reason = f"{verdict.reason} {teacher_remark(item.training)}".strip()
+        rows.append(row_of(measurement, technique, runtime, status=status, reason=reason, classes=labels))
     return rows
 
 
-def _coverage(details: Mapping[str, Any]) -> str:
-    """Return how much of the graph TensorRT would take, which is known without a GPU."""
-    coverage = details.get("coverage") or {}
-    if "share" not in coverage:
-        return ""
-    engines = coverage["engines"]
-    sentence = f"{coverage['share']:.0%} of its operations would run in {engines} engine{'' if engines == 1 else 's'}"
-    unsupported = coverage.get("unsupported") or {}
-    return f"{sentence}; not supported: {', '.join(unsupported)}." if unsupported else f"{sentence}."
+def teacher_remark(training: Mapping[str, Any]) -> str:
+    """Return what a reader should know of a student whose teacher did not help; empty for all others.
+
+    Args:
+        training: what a technique tells about its work.
+    """
+    for stage in training.get("stages", ()):
+        if stage.get("helped") is False:
+            alone, taught = stage["plain_student"]["eval"]["accuracy"], stage["eval"]["accuracy"]
+            return f"The teacher did not help: {taught:.4f} on eval, a student of the same size without it {alone:.4f}."
+    return ""
 
 
 class _PickJudge:
@@ -195,11 +201,12 @@ class _PickJudge:
     def _evaluate(self, name: str) -> Verdict:
         item = self._made[name]
         assert item.outcome.path is not None
+        try:
+            answers = probabilities(item.variant.form, item.outcome.path, self._images)
+        except ServingError as error:
+            return Verdict("Evaluator", False, f"{name} does not run: {error}")
         return evaluate(
-            {
-                CANDIDATE: probabilities(item.variant.form, item.outcome.path, self._images),
-                BASELINE: self._float_answers,
-            },
+            {CANDIDATE: answers, BASELINE: self._float_answers},
             {CANDIDATE: item.outcome.path, BASELINE: self._sources.saved_model},
             self._images,
             self._sources.labels,
@@ -223,7 +230,7 @@ class _PickJudge:
 
 def _draw(certificate: Certificate, folder: Path) -> None:
     """Draw the forms' figures, where matplotlib is there; the table says it all without it."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not installed("matplotlib"):
         LOGGER.warning("no picture of the forms: matplotlib is missing; install tfx-slipway[convert]")
         return
     machine = certificate.about["machine"].get("cpu", "this machine")

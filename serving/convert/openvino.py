@@ -26,6 +26,7 @@ from serving.forms import openvino as loader
 
 FILE = "model.xml"
 OUTPUT = "probabilities"
+_UNCONVERTED = "No conversion rule found"
 
 
 def convert(job: Conversion) -> dict[str, Any]:
@@ -71,10 +72,11 @@ def _translate(openvino: Any, source: Source) -> Any:
         model = openvino.convert_model(source.function)
     except Exception as error:
         # The translator wraps what it meets in plain Exception.
-        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+        lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")] or [type(error).__name__]
+        telling = next((line for line in lines if line.startswith(_UNCONVERTED)), lines[-1])
         version = openvino.__version__.partition("-")[0]
         raise ConversionError(
-            f"OpenVINO {version} cannot translate the model: {lines[-1][:300].rstrip('. ')}. "
+            f"OpenVINO {version} cannot translate the model: {telling[:300].rstrip('. ')}. "
             f"Its operations are {', '.join(source.operations)}."
         ) from error
     ends = [sorted(end.get_names()) for end in (*model.inputs, *model.outputs)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from serving.convert.forms import Form, form
 from serving.convert.job import Conversion, Outcome, Status
 from serving.errors import ConversionError
+from serving.installed import installed
 
 INSTALL = "pip install 'tfx-slipway[convert]'"
 _WORKER = "serving.convert.worker"
@@ -70,7 +70,7 @@ def convert(job: Conversion, timeout_seconds: float = 300) -> Outcome:
 
 
 def _missing(wanted: Form) -> list[str]:
-    return [name for name in wanted.packages if importlib.util.find_spec(name) is None]
+    return [name for name in wanted.packages if not installed(name)]
 
 
 def _convert(job: Conversion, wanted: Form, timeout_seconds: float) -> Outcome:

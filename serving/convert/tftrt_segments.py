@@ -170,3 +170,14 @@ def read_report(report: Path) -> dict[str, dict[str, Any]]:
 
 def _work(nodes: Any) -> Counter[str]:
     return Counter(node.op for node in nodes if node.op not in _PLUMBING)
+
+
+def coverage_sentence(details: Mapping[str, Any]) -> str:
+    """How much of the graph TensorRT would take, from the details of an outcome; empty if they do not tell."""
+    coverage = details.get("coverage") or {}
+    if "share" not in coverage:
+        return ""
+    engines = coverage["engines"]
+    sentence = f"{coverage['share']:.0%} of its operations would run in {engines} engine{'' if engines == 1 else 's'}"
+    unsupported = coverage.get("unsupported") or {}
+    return f"{sentence}; not supported: {', '.join(unsupported)}." if unsupported else f"{sentence}."

@@ -9,7 +9,6 @@ A damaged or hostile model can end the process that loads it, so no other work m
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from serving import lean_tensorflow
 from serving.edge.card import FileCard, ImageCard, ModelCard
 from serving.edge.samples import FOLDER, read_png
 from serving.errors import BundleError, ServingError
+from serving.installed import installed
 
 RUNTIMES = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
@@ -60,7 +60,7 @@ def find_runtime(wanted: str = "auto") -> str | None:
     if wanted != "auto" and wanted not in RUNTIMES:
         raise BundleError(f"there is no runtime {wanted!r}; expected auto, none, {', '.join(RUNTIMES)}.")
     for name in RUNTIMES if wanted == "auto" else [wanted]:
-        if importlib.util.find_spec(name) is not None:
+        if installed(name):
             return name
     if wanted != "auto":
         raise BundleError(

@@ -10,7 +10,6 @@ running the models on them an interpreter, in a process of its own.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import re
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from serving.edge.card import CARD_FILE, FileCard, ModelCard
 from serving.edge.folder import BundleFolder
 from serving.edge.samples import Expected
 from serving.errors import BundleError, ManifestError
+from serving.installed import installed
 from serving.manifest import MANIFEST_FILE, check_path
 
 SUMS_FILE = "SHA256SUMS"
@@ -193,7 +193,7 @@ def _check_answers(
     timeout_seconds: float,
 ) -> None:
     wanted, chosen = runtime
-    missing = [name for name in ("numpy", "PIL") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("numpy", "PIL") if not installed(name)]
     if found.failed:
         found.skip("answers", "the models were not run, since something above does not hold.")
     elif wanted == "none":

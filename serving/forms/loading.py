@@ -7,7 +7,6 @@ model. The runtime is imported here and nowhere earlier.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from serving.convert.forms import Form, Runtime
 from serving.convert.forms import form as form_named
 from serving.errors import ServingError
 from serving.forms.base import LoadedForm, pixels_for
+from serving.installed import installed
 
 __all__ = ["LoadedForm", "load_form", "pixels_for"]
 
@@ -57,7 +57,7 @@ def load_form(form: str, path: str | os.PathLike[str], threads: int = 1, signatu
         raise ServingError(f"threads is {threads}; expected 1 or more.")
     file = _file(wanted, Path(path))
     package = _RUNTIME_PACKAGES[wanted.runtime]
-    if importlib.util.find_spec(package) is None:
+    if not installed(package):
         raise ServingError(f"{form} needs {package}, which is not installed; pip install 'tfx-slipway[convert]'.")
     chosen = {"signature": signature} if _MODULES[wanted.runtime] == _SAVED_MODEL else {}
     loaded: LoadedForm = importlib.import_module(_MODULES[wanted.runtime]).load(form, file, threads, **chosen)

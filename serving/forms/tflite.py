@@ -127,7 +127,7 @@ def load(form: str, path: Path, threads: int) -> TfliteForm:
 
 def load_made_here(form: str, path: Path) -> TfliteForm:
     """Load a file that this process made, in which a crash takes down nobody else."""
-    return TfliteForm(_read(path), str(path), threads=1)
+    return TfliteForm(_read(path), "the converted file", threads=1)
 
 
 def _read(path: Path) -> bytes:

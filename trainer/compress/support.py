@@ -54,7 +54,7 @@ def check(technique: Technique | str, model: tf_keras.Model, float_fallback: boo
             problems = _dry_run(model)
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
-        raise TrainerError(f"{wanted.name} cannot be applied to model {model.name!r}; change what stands here:{listed}")
+        raise TrainerError(f"{wanted.name} cannot be applied to this model; change what stands here:{listed}")
 
 
 def float_layers(model: tf_keras.Model) -> dict[str, str]:

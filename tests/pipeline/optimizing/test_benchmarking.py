@@ -34,3 +34,10 @@ def test_every_model_gets_a_name_of_its_own(tmp_path):
 def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ServingError, match="no such file"):
         named_models([tmp_path / "none.onnx"])
+
+
+def test_a_damaged_tflite_file_is_measured_like_the_others_and_gets_its_reason_there(tmp_path):
+    (tmp_path / "cut.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+    assert [(model.name, model.form) for model in named_models([tmp_path / "cut.tflite"])] == [
+        ("cut", "tflite_float32")
+    ]

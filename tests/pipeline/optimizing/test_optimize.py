@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pipeline.config.compress import CompressSettings
+from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.verdict import Verdict
-from pipeline.optimizing.optimize import _coverage, _PickJudge
+from pipeline.optimizing import optimize
+from pipeline.optimizing.making import Made
+from pipeline.optimizing.optimize import _PickJudge, teacher_remark
 from pipeline.optimizing.results import Certificate
+from pipeline.optimizing.sources import Sources
+from pipeline.optimizing.variants import parse_variant
 from serving.certify.picks import pick
 from serving.certify.table import Row
+from serving.convert.job import Outcome
+from serving.errors import ServingError
 
 FIGURES = {"accuracy": 0.9, "gz_bytes": 100, "bytes": 200, "cpu_ms_b1_p50": 1.0, "ratio": 1.0, "ratio_b32": 1.0}
 
@@ -59,8 +67,22 @@ def test_if_all_are_refused_the_float_form_ships_and_the_sentence_says_so():
     assert sentence.startswith("none of 3 forms passed, so the float form ships (tflite_float16 refused: ")
 
 
-def test_the_coverage_of_tensorrt_is_told_where_it_is_known():
-    coverage = {"share": 0.94, "engines": 2, "unsupported": {"Betainc": {"count": 1}}}
-    assert _coverage({"coverage": coverage}) == "94% of its operations would run in 2 engines; not supported: Betainc."
-    assert _coverage({"coverage": {"share": 1.0, "engines": 1}}) == "100% of its operations would run in 1 engine."
-    assert _coverage({}) == _coverage({"coverage": {"reason": "no compiler"}}) == ""
+def test_a_student_that_is_no_better_for_its_teacher_says_so():
+    stage = {"eval": {"accuracy": 0.9833}, "plain_student": {"eval": {"accuracy": 0.9889}}, "helped": False}
+    remark = teacher_remark({"stages": [stage]})
+    assert remark == "The teacher did not help: 0.9833 on eval, a student of the same size without it 0.9889."
+    assert teacher_remark({"stages": [{**stage, "helped": True}]}) == teacher_remark({"stages": [{}]}) == ""
+    assert teacher_remark({}) == ""
+
+
+def test_a_pick_that_does_not_run_in_the_end_is_refused_with_the_reason(tmp_path, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise ServingError("the runtime is gone")
+
+    monkeypatch.setattr(optimize, "probabilities", broken)
+    variant = parse_variant("tflite_int8")
+    made = Made(variant, Outcome("tflite_int8", "ok", "", tmp_path / "model.tflite", 1.0), {})
+    judge = _PickJudge(EvaluateSettings(), CompressSettings(), Sources(*[tmp_path] * 4), None, [made], tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(type(judge), "_images", None)
+    verdict = judge._evaluate("tflite_int8")
+    assert not verdict.passed and verdict.sentence == "tflite_int8 does not run: the runtime is gone"

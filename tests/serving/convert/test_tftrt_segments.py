@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.convert import tftrt_segments
 from serving.convert.tftrt_segmenting import compile_libraries, library_sources
-from serving.convert.tftrt_segments import coverage_of, read_report, segments
+from serving.convert.tftrt_segments import coverage_of, coverage_sentence, read_report, segments
 from serving.errors import ConversionError, UnavailableError
 from tests.serving.convert import networks
 
@@ -166,3 +166,11 @@ def test_the_work_is_done_by_another_process(tmp_path: Path, monkeypatch: pytest
     assert seen["environment"]["LD_LIBRARY_PATH"] == f"{seen['libraries']}:/opt/lib"
     assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == "-1"
     assert not Path(seen["libraries"]).exists()
+
+
+def test_the_coverage_is_told_in_words_where_it_is_known():
+    found = coverage_sentence({"coverage": {"share": 0.94, "engines": 2, "unsupported": {"Betainc": {"count": 1}}}})
+    assert found == "94% of its operations would run in 2 engines; not supported: Betainc."
+    whole = coverage_sentence({"coverage": {"share": 1.0, "engines": 1}})
+    assert whole == "100% of its operations would run in 1 engine."
+    assert coverage_sentence({}) == coverage_sentence({"coverage": {"unknown": "no compiler"}}) == ""
