@@ -34,8 +34,9 @@ format: setup ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## the pipeline against a plain training script; writes a CSV
+bench: setup ## the pipeline against a plain script, the model server against others; writes CSVs
 	@$(BIN)/python -W ignore scripts/bench.py
+	@$(BIN)/python -W ignore scripts/bench_serving.py
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock; UPGRADE="--upgrade" for newer versions
 	@$(BIN)/python scripts/lock.py $(UPGRADE)
