@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; `make help` lists them.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo test test-fast lint format bench lock clean clean-all
+.PHONY: help setup programs demo test test-fast lint format bench soak lock clean clean-all
 
 BIN := .venv/bin
 export TF_USE_LEGACY_KERAS ?= 1
@@ -37,6 +37,9 @@ format: setup ## let ruff mend what it can
 bench: setup ## the pipeline against a plain script, the model server against others; writes CSVs
 	@$(BIN)/python -W ignore scripts/bench.py
 	@$(BIN)/python -W ignore scripts/bench_serving.py
+
+soak: setup ## the model server under load with faults for ten minutes; writes a CSV
+	@$(BIN)/python -W ignore -m benchmarks.serving.soak
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock; UPGRADE="--upgrade" for newer versions
 	@$(BIN)/python scripts/lock.py $(UPGRADE)

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,10 +73,10 @@ class Server:
             self.process.wait()
 
 
-def start_slipway(base: Path, log: Path) -> Server:
-    """Start the embedded server on the versions below `base`, as a user would."""
+def start_slipway(base: Path, log: Path, more: Sequence[str] = ()) -> Server:
+    """Start the embedded server on the versions below `base`, as a user would, with more flags if given."""
     rest, grpc = free_port(), free_port()
-    flags = [f"--rest_api_port={rest}", f"--port={grpc}", "--model_name=cnn", f"--model_base_path={base}"]
+    flags = [f"--rest_api_port={rest}", f"--port={grpc}", "--model_name=cnn", f"--model_base_path={base}", *more]
     process = _start([sys.executable, "-W", "ignore", "-m", "serving.server", *flags], log)
     predict = f"http://127.0.0.1:{rest}/v1/models/cnn:predict"
     call = f"http://127.0.0.1:{grpc}/tensorflow.serving.PredictionService/Predict"

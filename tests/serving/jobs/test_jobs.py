@@ -243,15 +243,15 @@ def test_a_delivery_that_nobody_takes_ends(gateway: Callable[..., Asker]) -> Non
 
 def test_an_invalid_label_upstream_is_waited_out(gateway: Callable[..., Asker]) -> None:
     client = FakeClient()
-    original, calls = client.status, []
+    original, calls = client.resolve, []
 
-    async def status(**options: Any) -> Any:
+    async def resolve(label: str | None = None) -> int:
         calls.append(1)
         if len(calls) < 3:
             raise InvalidRequest("Unrecognized servable version label: stable")
-        return await original(**options)
+        return await original(label)
 
-    client.status = status  # type: ignore[method-assign]
+    client.resolve = resolve  # type: ignore[method-assign]
     ask = gateway(client)
     assert settled(ask, submit(ask, picture()).json()["id"])["state"] == "done"
 
