@@ -1,9 +1,9 @@
 """`make soak`: the model server under mixed load with faults, for minutes; every answer and every refusal is checked.
 
 Users that behave ask for known pictures and compare the answers. Others send damaged pictures, oversized and broken
-bodies, unknown models, half a request, a few bytes at a time, or hang up. The request log runs full. Writes one row to
-`benchmarks/results/serving_soak.csv`; ends with exit code 3 if an answer was wrong, a refusal had another status than
-it should, or the memory grew by more than 5 percent after the warm-up.
+bodies, unknown models, half a request, a few bytes at a time, or hang up. Meanwhile new versions take over, and the
+request log runs full. Writes one row to `benchmarks/results/serving_soak.csv`; ends with exit code 3 if an answer was
+wrong, a refusal had another status than it should, or the memory grew by more than 5 percent after the warm-up.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "serving_soak.csv"
 _LOG_BYTES = 1 << 20  # Size beyond which no file of the server can grow: the disk of the request log is full.
 _GROWTH = 1.05
 _TOLERANCE = 1e-4
+_SWAP_SECONDS = 20.0
 
 
 @dataclass
@@ -179,6 +181,21 @@ async def half_open(target: Target, account: Account) -> None:
         await asyncio.sleep(0.5)
 
 
+async def swapping(base: Path, target: Target, account: Account) -> None:
+    """Publish the next version again and again, and remove the one before it once the next one answers."""
+    async with AsyncClient(target.rest, "cnn", timeout_seconds=30) as client:
+        number = 1
+        while True:
+            await asyncio.sleep(_SWAP_SECONDS)
+            await asyncio.to_thread(shutil.copytree, base / str(number), base / ".next")
+            number += 1
+            (base / ".next").rename(base / str(number))
+            while await client.resolve() != number:
+                await asyncio.sleep(0.2)
+            await asyncio.to_thread(shutil.rmtree, base / str(number - 1))
+            account.note("swap", ok=True)
+
+
 async def watch_memory(pid: int, account: Account) -> None:
     """Note the resident memory of the server in MB, every two seconds."""
     while True:
@@ -188,8 +205,8 @@ async def watch_memory(pid: int, account: Account) -> None:
         await asyncio.sleep(2)
 
 
-async def soak(target: Target, pid: int, seconds: float) -> Account:
-    """Let all users loose for a time."""
+async def soak(target: Target, base: Path, pid: int, seconds: float) -> Account:
+    """Let all users loose for a time, on the versions below `base`."""
     account = Account()
     users: list[Callable[[], Awaitable[None]]] = [
         *[lambda: well_behaved(target.rest, target, account)] * 8,
@@ -198,6 +215,7 @@ async def soak(target: Target, pid: int, seconds: float) -> Account:
         lambda: vanishing(target, account),
         *[lambda: slow(target, account)] * 4,
         lambda: half_open(target, account),
+        lambda: swapping(base, target, account),
         lambda: watch_memory(pid, account),
     ]
     tasks = [asyncio.ensure_future(user()) for user in users]
@@ -256,7 +274,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="slipway-soak-") as folder:
         server, target = start(Path(folder))
         try:
-            account = asyncio.run(soak(target, server.process.pid, options.minutes * 60))
+            account = asyncio.run(soak(target, Path(folder) / "cnn", server.process.pid, options.minutes * 60))
             alive = server.process.poll() is None
         finally:
             server.stop()
