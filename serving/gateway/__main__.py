@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -71,9 +72,16 @@ def serve(settings: GatewaySettings) -> int:
         server_header=False,
         log_config=None,
     )
+    # uvicorn raises the signal again when everything accepted is finished; being asked to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped)
     server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else 1
+
+
+def _stopped(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _keys(settings: GatewaySettings, options: argparse.Namespace) -> int:
