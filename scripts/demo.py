@@ -72,6 +72,7 @@ def main() -> int:
     ):
         if path.exists():
             print(f"  {path.relative_to(ROOT)!s:<48} {what}")
+    print("Ask it: .venv/bin/slipway serve, and for a web page .venv/bin/slipway gateway in another terminal")
     return code
 
 
