@@ -42,6 +42,7 @@ app.command("rollback")(publishing.rollback)
 app.command("serve", context_settings=serving.PASS_ON)(serving.serve)
 app.command("gateway")(serving.gateway)
 app.add_typer(canary.app, name="canary")
+app.command("warmup")(serving.warmup)
 app.command("deploy")(serving.deploy)
 app.command("doctor")(diagnosing.doctor)
 

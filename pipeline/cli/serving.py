@@ -1,4 +1,4 @@
-"""`slipway serve`, `slipway gateway` and `slipway deploy`: the published model, answering.
+"""`slipway serve`, `gateway`, `deploy` and `warmup`: the published model, answering.
 
 Comes in: a work directory or config, and flags. The servers themselves live in `serving`; these commands find what the
 pipeline published and start them on it.
@@ -146,6 +146,19 @@ def deploy(
         return
     typer.echo(f"{out}: {len(outcome.written)} files written, {len(outcome.unchanged)} unchanged")
     typer.echo(f"read {out / 'README.md'} first")
+
+
+def warmup(
+    logs: Annotated[Path, typer.Argument(help="What `slipway serve --request_log_dir=...` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    model: Annotated[str, typer.Option("--model", help="Name of the model.")],
+    count: Annotated[int, typer.Option("--count", help="Most requests, up to 1000.")] = 100,
+) -> None:
+    """Make a warm-up file of logged requests, for assets.extra/tf_serving_warmup_requests of a version."""
+    from serving.server.request_log_records import write_warmup
+
+    written = write_warmup(logs, model, out, count)
+    typer.echo(f"{out}: {written} requests of {model}")
 
 
 def traffic_state(workdir: WorkDir) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pipeline.cli.app import run
 from pipeline.records import RunRecord, StageRecord
+from serving.server.request_log import RequestLog
 
 CONFIG = "name: p\ndata: {source: digits}\ntransform: {size: [8, 8], channels: 1}\n"
 
@@ -39,6 +42,14 @@ def here(tmp_path, monkeypatch) -> Path:
         (["predict", "--batch", ".", "--out", "x.txt"], ".csv or .jsonl"),
         (["predict", "a.png"], "there is no run below"),
         (["init", "nowhere"], "nowhere"),
+        (["serve"], "there is no run below"),
+        (["serve", "nowhere"], "nowhere does not exist"),
+        (["serve", ".", "--model_base_path=/m"], "expected one of them"),
+        (["gateway"], "there is no run below"),
+        (["gateway", "--settings", "none.yaml"], "cannot be read"),
+        (["canary", "status"], "there is no run below"),
+        (["deploy", "--out", "d"], "there is no run below"),
+        (["warmup", ".", "--model", "m", "--out", "w"], "holds no request of model 'm'"),
         (["config", "show", "none.yaml"], "no such file"),
         (["nonsense"], "nonsense"),
         (["run"], "Missing argument"),
@@ -97,3 +108,13 @@ def test_a_bug_keeps_its_stack_trace(here, monkeypatch):
     monkeypatch.setattr("pipeline.config.loading.load", broken)
     with pytest.raises(ZeroDivisionError):
         run(["config", "show", "p.yaml"])
+
+
+def test_logged_requests_become_warm_up_requests(here, capsys):
+    log = RequestLog(here / "logs", 1.0)
+    handle = SimpleNamespace(name="m", version=1)
+    log.answered(handle, "Predict", "serving_default", {"x": np.zeros((1, 2), np.float32)}, {"y": np.zeros(1)})
+    log.close()
+    assert run(["warmup", "logs", "--model", "m", "--out", "w"]) == 0
+    assert "1 requests of m" in capsys.readouterr().out
+    assert (here / "w").stat().st_size > 0
