@@ -269,7 +269,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parser = argparse.ArgumentParser(prog="make soak", description="The model server under load with faults.")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
-    parser.add_argument("--warmup", type=float, default=60.0, help="seconds before memory counts (default 60)")
+    parser.add_argument("--warmup", type=float, default=240.0, help="seconds before memory counts (default 240)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slipway-soak-") as folder:
         server, target = start(Path(folder))
@@ -286,6 +286,7 @@ def main() -> int:
         "minutes": options.minutes, "right": account.right.total(), "wrong": account.wrong.total(),
         "kinds": "; ".join(f"{kind} {count}" for kind, count in sorted(account.right.items())),
         "memory_mb_first": round(first, 1), "memory_mb_last": round(last, 1), "growth": round(last / first, 4),
+        "memory_mb": " ".join(f"{value:.0f}" for _, value in account.memory[::15]),
         "log_bytes": logged, "exit_code": server.process.returncode,
     }  # fmt: skip
     with RESULTS.open("w", newline="", encoding="utf-8") as stream:
