@@ -61,6 +61,8 @@ class RunRecord:
     finished: str = ""
     error: str = ""
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    """What was known before the first stage ran and keeps a part of the result from being made."""
     stages: list[StageRecord] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     version: int | None = None

@@ -113,7 +113,7 @@ def _repeat(last: RunRecord, record: RunRecord, observer: Observer) -> None:
         StageRecord(stage.id, HIT, f"nothing changed since run {last.run_id}", stage.detail, outputs=stage.outputs)
         for stage in last.stages
     ]
-    record.verdicts, record.version = last.verdicts, last.version
+    record.verdicts, record.version, record.warnings = last.verdicts, last.version, last.warnings
     record.served, record.bundle, record.forms = last.served, last.bundle, last.forms
     observer.run_started(record)
     for stage in record.stages:
@@ -132,11 +132,13 @@ def _execute(
 ) -> None:
     """Run the stages that TFX's cache doesn't hold."""
     from pipeline.graph import build_pipeline
+    from pipeline.optimizing.obstacles import obstacles
     from pipeline.runners.local import LocalRunner
 
     part = workdir.data_settings.with_suffix(f".{os.getpid()}")
     part.write_text(config.data.model_dump_json(), encoding="utf-8")
     part.replace(workdir.data_settings)
+    record.warnings = obstacles(config)
     pipeline = build_pipeline(config, keys, workdir, fingerprint)
     past = list(records(workdir.records))
     gone = [stage for stage in _stages_whose_version_is_gone(past) if stage in keys]

@@ -57,6 +57,8 @@ class RunScreen(Observer, logging.Handler):
         logger.addHandler(self)
         self._console.print(Text.assemble(("Slipway ", "bold"), (record.name, "bold cyan"), f"  run {record.run_id}"))
         self._console.print(Text(f"log of TensorFlow, Beam and TFX: {record.log}", style="dim"))
+        for sentence in record.warnings:
+            self._console.print(Text.assemble(("known now: ", "bold yellow"), sentence))
         self._bar.start()
 
     def stage_started(self, stage: StageRecord) -> None:

@@ -80,6 +80,7 @@ def rows(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ro
         cwd=home, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert 0 < done.stdout.index("known now: qat cannot be applied") < done.stdout.index("ExampleGen")
     record = next(records(home / "work" / "runs"))
     folder = results.find(record.stage("Optimizer").outputs)
     assert folder is not None

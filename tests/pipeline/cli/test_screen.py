@@ -20,6 +20,7 @@ def shown(terminal: bool) -> str:
     screen = RunScreen(stream)
     record = RunRecord("id", "pictures", "p.yaml", "now", 1, "the.log", "f")
     record.stages = [StageRecord("ExampleGen"), StageRecord("Trainer"), StageRecord("Pusher")]
+    record.warnings = ["qat cannot be applied"]
     screen.run_started(record)
     cached, trainer, _ = record.stages
     screen.stage_started(cached)
@@ -42,7 +43,8 @@ def test_a_run_without_a_terminal_is_plain_lines():
     text = shown(terminal=False)
     assert "\x1b" not in text
     for words in (
-        "pictures", "the.log", "ExampleGen        HIT", "MISS: train.epochs 5 -> 6", "6 epochs", "accuracy is 0.99",
+        "pictures", "the.log", "known now: qat cannot be applied",
+        "ExampleGen        HIT", "MISS: train.epochs 5 -> 6", "6 epochs", "accuracy is 0.99",
         "version 3 is in served/3, the mobile bundle in edge/4, the forms for other servers in forms/2", "all stages",
     ):  # fmt: skip
         assert words in text
