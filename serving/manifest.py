@@ -62,6 +62,8 @@ class Manifest:
         previous: Version that was served before; None for the first.
         restores: Version whose content this one brings back, if it is a rollback.
         rolled_back_from: Version that was served when the rollback was asked for.
+        documents: What people should read about the model, such as its card; checked as `files` are, but no part of
+            the model: `model_digest` leaves them out.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Manifest:
     previous: int | None = None
     restores: int | None = None
     rolled_back_from: int | None = None
+    documents: tuple[FileEntry, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values of wrong types, and a digest that is not that of the files."""
@@ -94,13 +97,19 @@ class Manifest:
         object.__setattr__(self, "metrics", {k: _finite(k, v) for k, v in sorted(self.metrics.items())})
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "files", tuple(sorted(self.files)))
+        object.__setattr__(self, "documents", tuple(sorted(self.documents)))
         if not all(isinstance(label, str) for label in self.labels):
             raise ManifestError(f"labels are {self.labels!r}, expected names.")
-        paths = [entry.path for entry in self.files]
+        paths = [entry.path for entry in self.everything]
         if len(set(paths)) != len(paths):
             raise ManifestError("a path stands twice among the files.")
         if self.model_digest != model_digest(self.files):
             raise ManifestError("model_digest does not belong to the files listed; the manifest was changed.")
+
+    @property
+    def everything(self) -> tuple[FileEntry, ...]:
+        """Every file of the version but the manifest: those of the model, then the documents."""
+        return (*self.files, *self.documents)
 
     def to_json(self) -> str:
         """JSON text that `from_json` reads back to an equal manifest."""
@@ -129,11 +138,11 @@ class Manifest:
             raise ManifestError(f"unknown keys {unknown}; expected {sorted(known)}.")
         if missing := sorted({"name", "version", "created", "files", "model_digest", "slipway_version"} - set(data)):
             raise ManifestError(f"keys {missing} are missing.")
-        for key, kind in (("files", list), ("metrics", dict), ("labels", list)):
+        for key, kind in (("files", list), ("documents", list), ("metrics", dict), ("labels", list)):
             if not isinstance(data.get(key, kind()), kind):
                 raise ManifestError(f"{key} is {data[key]!r}, expected a JSON {kind.__name__}.")
-        entries = [_entry(item) for item in data.pop("files")]
-        return cls(files=tuple(entries), **{**data, "labels": tuple(data.get("labels", ()))})
+        entries = {key: tuple(_entry(item) for item in data.pop(key, ())) for key in ("files", "documents")}
+        return cls(**{**data, **entries, "labels": tuple(data.get("labels", ()))})
 
 
 _SCALARS: dict[str, tuple[type, ...]] = {
@@ -301,7 +310,7 @@ def verify(directory: str | os.PathLike[str], manifest: Manifest | None = None) 
     """
     root = Path(directory)
     manifest = manifest or read(root)
-    listed = {entry.path: entry for entry in manifest.files}
+    listed = {entry.path: entry for entry in manifest.everything}
     problems, seen = [], set()
     for path, problem in walk(root):
         seen.add(path)

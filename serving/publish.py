@@ -28,7 +28,7 @@ from pathlib import Path
 
 from serving import manifest as manifests
 from serving.content import SAVED_MODEL, ContentKind
-from serving.durable import copy_tree, exclusive_lock, sync_directory, sync_tree, write_durably
+from serving.durable import copy_tree, exclusive_lock, move_folder, sync_directory, sync_tree, write_durably
 from serving.errors import ManifestError, PublishError
 from serving.manifest import MANIFEST_FILE, FileEntry, Manifest
 from serving.versions import PublishedVersion, served, version_directories, versions
@@ -36,6 +36,8 @@ from serving.versions import PublishedVersion, served, version_directories, vers
 __all__ = ["PublishedVersion", "publish", "rollback", "served", "versions"]
 
 _STATE = ".slipway"
+_LOADED_FIRST = "saved_model.pb"
+"""Model servers look for this file, and try again while it isn't there."""
 _LOG = logging.getLogger("slipway.serving")
 
 
@@ -53,6 +55,7 @@ def publish(
     keep: int | None = None,
     lock_timeout_seconds: float = 600,
     kind: ContentKind = SAVED_MODEL,
+    documents: Mapping[str, str] | None = None,
 ) -> PublishedVersion:
     """Publish a model as the next version.
 
@@ -70,6 +73,8 @@ def publish(
             None keeps all.
         lock_timeout_seconds: How long to wait for another publication.
         kind: What is published; a base directory holds one kind only.
+        documents: Texts by file name that are put beside the model, such as its card. The same model with other
+            documents is the same model, so it isn't published again for their sake.
 
     Returns:
         The new version, or the served one with `already_published` if it holds the very same files.
@@ -85,7 +90,7 @@ def publish(
         raise PublishError(f"{base} lies inside the model {source}; choose a base directory outside of it.")
     if keep is not None and keep < 1:
         raise PublishError(f"keep is {keep}; expected 1 or more, or nothing to keep all versions.")
-    files = manifests.describe_files(source)
+    files, carried = _parted(source)
     with _publishing(base, lock_timeout_seconds):
         current = served(base)
         if current is not None and current.manifest is not None:
@@ -105,8 +110,9 @@ def publish(
                 data_fingerprint=data_fingerprint,
                 git_commit=git_commit,
                 previous=current.number if current else None,
+                documents=carried,
             )
-            version = _put_in_place(source, base, draft, link=False)
+            version = _put_in_place(source, base, draft, link=False, documents=documents or {})
         if keep is not None:
             _prune(base, keep, version)
         return version
@@ -242,20 +248,24 @@ def _recorded_number(base: Path) -> int:
     return number
 
 
-def _put_in_place(source: Path, base: Path, manifest: Manifest, *, link: bool) -> PublishedVersion:
+def _put_in_place(
+    source: Path, base: Path, manifest: Manifest, *, link: bool, documents: Mapping[str, str] | None = None
+) -> PublishedVersion:
     incoming = base / _STATE / "incoming"
     building, final = incoming / "version", base / str(manifest.version)
     try:
         incoming.mkdir()
         copy_tree(source, building, skip=MANIFEST_FILE, link=link)
-        _check_copy(source, building, manifest.files)
+        _check_copy(source, building, manifest.everything)
+        if documents:
+            manifest = replace(manifest, documents=_add_documents(building, manifest.documents, documents))
         manifests.write(building, manifest)
         sync_tree(building)
         # Before the rename: a crash between the two loses a number, the other order could give it out twice.
         write_durably(base / _STATE / "record.json", json.dumps({"last_version": manifest.version}) + "\n")
         if os.path.lexists(final):
             raise PublishError(f"{final} appeared while it was being published; nothing was overwritten.")
-        os.rename(building, final)
+        move_folder(building, final, last=(_LOADED_FIRST, MANIFEST_FILE))
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     try:
@@ -266,9 +276,32 @@ def _put_in_place(source: Path, base: Path, manifest: Manifest, *, link: bool) -
     return PublishedVersion(manifest.version, final, manifest, served=True)
 
 
+def _parted(source: Path) -> tuple[tuple[FileEntry, ...], tuple[FileEntry, ...]]:
+    """The files of a model, and the documents beside them if it is a published one."""
+    files = manifests.describe_files(source)
+    named: set[str] = set()
+    if (source / MANIFEST_FILE).is_file():
+        named = {entry.path for entry in manifests.read(source).documents}
+    parts: tuple[list[FileEntry], list[FileEntry]] = ([], [])
+    for entry in files:
+        parts[entry.path in named].append(entry)
+    return tuple(parts[0]), tuple(parts[1])
+
+
+def _add_documents(building: Path, carried: Sequence[FileEntry], documents: Mapping[str, str]) -> tuple[FileEntry, ...]:
+    """Write documents beside a model's files, over those it carried but never over a file of the model."""
+    old = {entry.path for entry in carried}
+    for name, text in documents.items():
+        manifests.check_path(name)
+        with (building / name).open("w" if name in old else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    wanted = old | set(documents)
+    return tuple(entry for entry in manifests.describe_files(building) if entry.path in wanted)
+
+
 def _check_copy(source: Path, copy: Path, files: Sequence[FileEntry]) -> None:
     copied = manifests.describe_files(copy)
-    if copied != tuple(files):
+    if copied != tuple(sorted(files)):
         changed = sorted({entry.path for entry in set(copied) ^ set(files)})
         raise ManifestError(f"{source} changed while it was copied ({', '.join(changed)}). Publish it again.")
 

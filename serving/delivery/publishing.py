@@ -27,6 +27,7 @@ def publish_delivery(
     git_commit: str | None = None,
     keep: int | None = None,
     lock_timeout_seconds: float = 600,
+    documents: Mapping[str, str] | None = None,
 ) -> PublishedVersion:
     """Publish a folder of forms as the next version.
 
@@ -39,6 +40,7 @@ def publish_delivery(
         git_commit: Commit of the training code.
         keep: How many versions to keep; None keeps all.
         lock_timeout_seconds: How long to wait for another publication.
+        documents: Texts by file name that are put beside it; see `serving.publish.publish`.
 
     Returns:
         The new version, or the newest with `already_published` if it holds the very same files.
@@ -60,5 +62,6 @@ def publish_delivery(
         git_commit=git_commit,
         keep=keep,
         lock_timeout_seconds=lock_timeout_seconds,
+        documents=documents,
         kind=SERVER_FORMS,
     )

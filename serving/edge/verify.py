@@ -148,12 +148,23 @@ def _check_sums(folder: BundleFolder) -> list[str]:
             return [f"line {number} of {SUMS_FILE} is {line[:100]!r}; expected a SHA-256 and a file, each once."]
         check_path(match[2])
         listed[match[2]] = match[1]
-    present = {path: entry.sha256 for path, entry in folder.entries.items() if path != SUMS_FILE}
+    apart = {SUMS_FILE, *_documents(folder.root)}
+    present = {path: entry.sha256 for path, entry in folder.entries.items() if path not in apart}
     return [
         *(f"{path} is missing" for path in sorted(set(listed) - set(present))),
         *(f"{path} was added" for path in sorted(set(present) - set(listed))),
         *(f"{path} was changed" for path in sorted(set(present) & set(listed)) if present[path] != listed[path]),
     ]
+
+
+def _documents(root: Path) -> set[str]:
+    """What was put beside a bundle when it was published; the manifest has the checksums."""
+    if MANIFEST_FILE not in os.listdir(root):
+        return set()
+    try:
+        return {entry.path for entry in manifests.read(root).documents}
+    except ManifestError:
+        return set()  # a finding of its own
 
 
 def _check_published_as(root: Path, card: ModelCard) -> list[str]:

@@ -52,7 +52,9 @@ _numbers = st.none() | st.integers(0, 2**63 - 1)
 
 @st.composite
 def _manifests(draw: st.DrawFn) -> Manifest:
-    files = draw(st.lists(_entries, max_size=5, unique_by=lambda entry: entry.path))
+    entries = draw(st.lists(_entries, max_size=6, unique_by=lambda entry: entry.path))
+    cut = draw(st.integers(0, len(entries)))
+    files, documents = entries[:cut], entries[cut:]
     return Manifest(
         name=draw(_texts),
         version=draw(st.integers(1, 2**63 - 1)),
@@ -68,6 +70,7 @@ def _manifests(draw: st.DrawFn) -> Manifest:
         previous=draw(_numbers),
         restores=draw(_numbers),
         rolled_back_from=draw(_numbers),
+        documents=tuple(documents),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from serving import publish as publishing
 from serving.errors import ManifestError, PublishError, ServingError
+from serving.manifest import verify
 from serving.publish import publish, rollback, served, versions
 from tests.serving.saved_models import LABELS, make_plain_model
 
@@ -318,3 +320,63 @@ TestNumbersNeverComeBack = NumbersNeverComeBack.TestCase
 TestNumbersNeverComeBack.settings = settings(
     max_examples=10, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+CARD = {"MODEL_CARD.md": "# Pets\n", "model_card.json": "{}\n"}
+
+
+def test_documents_lie_beside_the_model_and_are_checked(base: Path, plain_models: Models) -> None:
+    version = publish(plain_models("one"), base, name="pets", documents=CARD)
+    assert (version.path / "MODEL_CARD.md").read_text("utf-8") == "# Pets\n"
+    assert version.manifest is not None
+    assert [entry.path for entry in version.manifest.documents] == ["MODEL_CARD.md", "model_card.json"]
+    assert verify(version.path) == []
+    (version.path / "MODEL_CARD.md").write_text("# Cats\n", "utf-8")
+    assert verify(version.path) == ["MODEL_CARD.md was changed"]
+
+
+def test_other_documents_are_no_other_model(base: Path, plain_models: Models) -> None:
+    first = publish(plain_models("one"), base, name="pets", documents=CARD)
+    again = publish(plain_models("one"), base, name="pets", documents={"MODEL_CARD.md": "# Pets, again\n"})
+    assert again.already_published and again.number == first.number
+
+
+def test_documents_go_with_a_rollback_and_to_another_base(base: Path, plain_models: Models, tmp_path: Path) -> None:
+    first = publish(plain_models("one"), base, name="pets", documents=CARD)
+    publish(plain_models("two"), base, name="pets")
+    back = rollback(base)
+    assert back.manifest is not None and first.manifest is not None
+    assert back.manifest.documents == first.manifest.documents and verify(back.path) == []
+    elsewhere = publish(back.path, tmp_path / "other", name="pets", documents={"MODEL_CARD.md": "# New\n"})
+    assert elsewhere.manifest is not None and elsewhere.manifest.model_digest == first.manifest.model_digest
+    assert (elsewhere.path / "MODEL_CARD.md").read_text("utf-8") == "# New\n" and verify(elsewhere.path) == []
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "../card.md", "manifest.json"])
+def test_a_document_never_takes_the_place_of_something_else(base: Path, plain_models: Models, name: str) -> None:
+    with pytest.raises((PublishError, ManifestError)):
+        publish(plain_models("one"), base, name="pets", documents={name: "x"})
+    assert versions(base) == []
+
+
+def test_a_mounted_bucket_gets_the_manifest_last(
+    base: Path, plain_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, copyfile, copied = os.rename, shutil.copyfile, []
+
+    def no_folders(source: Path, target: Path) -> None:
+        if Path(source).is_dir():
+            raise OSError(errno.EMFILE, "Too many open files")
+        rename(source, target)
+
+    def remembered(source: Path, target: Path, **options: bool) -> None:
+        if Path(target).is_relative_to(base / "1"):
+            copied.append(Path(target).name)
+        copyfile(source, target, **options)
+
+    monkeypatch.setattr(os, "rename", no_folders)
+    monkeypatch.setattr(shutil, "copyfile", remembered)
+    version = publish(plain_models("a"), base, name="pets")
+    assert version.path == base / "1" and versions(base)[0].ok
+    assert copied[-2:] == ["saved_model.pb", "manifest.json"] and len(copied) == len(set(copied))
+    assert list((base / ".slipway").glob("incoming")) == []

@@ -144,7 +144,7 @@ def _published_whole(path: Path, sizes: dict[str, int]) -> bool:
     if manifests.MANIFEST_FILE not in sizes:
         return False
     try:
-        listed = manifests.read(path).files
+        listed = manifests.read(path).everything
     except ManifestError:
         return False
     there = {name: size for name, size in sizes.items() if name != manifests.MANIFEST_FILE}
