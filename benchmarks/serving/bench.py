@@ -1,8 +1,9 @@
 """`make bench`: what serving costs, CPU time of the server for each request beside wall time.
 
-Measures the bare Session call in a process of its own, the embedded server, and the servers one would use instead, all
-interleaved in one run, so that a machine that slows down slows all of them. Clients are wrk and h2load. Writes one row
-for each cell and round to `benchmarks/results/serving.csv`, with machine, date and what else kept the cores busy.
+Measures the bare Session call in a process of its own, the embedded server, its HTTP part alone with a constant of the
+same size for an answer, and the servers one would use instead, all interleaved in one run, so that a machine that slows
+down slows all of them. Clients are wrk and h2load. Writes one row for each cell and round to
+`benchmarks/results/serving.csv`, with machine, date and what else kept the cores busy.
 """
 
 from __future__ import annotations
@@ -182,10 +183,8 @@ def summarize(bench: Bench) -> None:
             _ratio(
                 name, bench.median(what, payload, clients), bench.median("slipway", ours, clients), target, least=True
             )
-    direct = bench.median("Session call", "image", 1, "p50_ms")
-    _ratio(
-        "p50 of REST image at 1 client / Session call", bench.median("slipway", "REST image", 1, "p50_ms"), direct, 1.3
-    )
+    for payload in ("image", "float"):
+        _latency(bench, payload)
     p50, p99 = (bench.median("slipway", "REST float", 8, field) for field in ("p50_ms", "p99_ms"))
     _ratio("p99 / p50 of REST float at 8 clients", p99, p50, 10)
     doubtful = [row for row in bench.rows if float(str(row["others_cpu"])) > _BUSY]
@@ -193,6 +192,15 @@ def summarize(bench: Bench) -> None:
         print(
             f"{len(doubtful)} of {len(bench.rows)} cells were measured while others used the cores: not to be trusted"
         )
+
+
+def _latency(bench: Bench, payload: str) -> None:
+    """Compare p50 at one client with that of the direct call and of HTTP alone together."""
+    direct = bench.median("Session call", payload, 1, "p50_ms")
+    http = bench.median(servers.CONSTANT, f"REST {payload}", 1, "p50_ms")
+    if direct is not None and http is not None:
+        name = f"p50 of REST {payload} at 1 client / (Session call {direct:g} + HTTP alone {http:g})"
+        _ratio(name, bench.median("slipway", f"REST {payload}", 1, "p50_ms"), direct + http, 1.3)
 
 
 def _ratio(name: str, value: float | None, base: float | None, target: float, least: bool = False) -> None:
@@ -226,6 +234,10 @@ def set_up(bench: Bench, stack: ExitStack, options: argparse.Namespace) -> None:
     if options.in_process_only:
         return
     load.require_programs()
+    pictures = [file.read_bytes() for file in sorted((directory / "assets.extra" / "pictures").iterdir())]
+    pixels = np.random.default_rng(7).random((len(pictures), 32, 32, 3), dtype=np.float32)
+    (bench.scratch / "bodies").mkdir()
+    bench.bodies = load.write_bodies(bench.scratch / "bodies", pictures, pixels)
     started = [servers.start_slipway(directory.parent, bench.scratch / "slipway.log")]
     started.append(servers.start_fastapi(directory, bench.scratch / "fastapi.log"))
     if options.mlserver is None:
@@ -239,11 +251,12 @@ def set_up(bench: Bench, stack: ExitStack, options: argparse.Namespace) -> None:
         stack.callback(server.stop)
     for server in started:
         server.wait_until_ready()
-        bench.servers[server.name] = server
-    pictures = [file.read_bytes() for file in sorted((directory / "assets.extra" / "pictures").iterdir())]
-    pixels = np.random.default_rng(7).random((len(pictures), 32, 32, 3), dtype=np.float32)
-    (bench.scratch / "bodies").mkdir()
-    bench.bodies = load.write_bodies(bench.scratch / "bodies", pictures, pixels)
+    answer = bench.scratch / "answer.json"
+    answer.write_bytes(servers.ask(started[0].urls["REST image"], bench.bodies["REST image"][0].read_bytes()))
+    started.insert(1, servers.start_constant(answer, bench.scratch / "constant.log"))
+    stack.callback(started[1].stop)
+    started[1].wait_until_ready()
+    bench.servers = {server.name: server for server in started}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 300
 _TICKS = os.sysconf("SC_CLK_TCK")
+CONSTANT = "HTTP alone"
 MLSERVER = ("mlserver==1.6.1", "setuptools<80", "tensorflow==2.16.2")
 
 
@@ -84,6 +85,16 @@ def start_slipway(base: Path, log: Path, more: Sequence[str] = ()) -> Server:
     return Server("slipway", process, urls, f"http://127.0.0.1:{rest}/v1/models/cnn", log)
 
 
+def start_constant(answer: Path, log: Path) -> Server:
+    """Start the HTTP server of the embedded server with a constant in place of a model: what HTTP alone costs."""
+    port = free_port()
+    script = "benchmarks.serving.constant_server"
+    process = _start([sys.executable, "-W", "ignore", "-m", script, str(answer), str(port)], log)
+    predict = f"http://127.0.0.1:{port}/v1/models/cnn:predict"
+    urls = {"REST image": predict, "REST float": predict}
+    return Server(CONSTANT, process, urls, predict, log)
+
+
 def start_fastapi(directory: Path, log: Path) -> Server:
     """Start the FastAPI handler that calls `model(x)`."""
     port = free_port()
@@ -115,6 +126,12 @@ def start_mlserver(directory: Path, environment: Path, scratch: Path, log: Path)
     process = _start([str(environment / "bin" / "mlserver"), "start", str(scratch)], log, {"PYTHONPATH": str(scratch)})
     address = f"http://127.0.0.1:{rest}/v2/models/cnn"
     return Server("MLServer", process, {"V2 float": f"{address}/infer"}, f"{address}/ready", log)
+
+
+def ask(url: str, body: bytes) -> bytes:
+    """Answer to one request over REST."""
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
+        return bytes(answer.read())
 
 
 def free_port() -> int:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from serving.server.status import Code, StatusError
 
 if TYPE_CHECKING:
     from serving.server.batching import BatchingOptions
+
+_SWEEP_SECONDS = 0.02  # How often a full queue is searched for callers that gave up.
 
 
 class Item:
@@ -125,6 +128,7 @@ class BatchQueues:
         self._lanes: dict[int, dict[str, Lane]] = {}
         self._gone: dict[int, weakref.ref[Servable]] = {}
         self._running: set[Batch] = set()
+        self._next_sweep = 0.0
 
     def add(self, handle: Handle, signature: str, item: Item, outputs: tuple[str, ...] | None) -> None:
         """Queue a request.
@@ -186,18 +190,30 @@ class BatchQueues:
         self._running.discard(batch)
         self.pending -= len(batch.items)
 
-    def expired(self, now: float) -> tuple[list[Item], bool]:
+    def expired(self, now: float) -> tuple[list[Item], float]:
         """Take out waiting requests whose deadline passed or whose caller is gone.
 
         Returns:
-            Requests to answer with an error, those that run included, and whether any request is left.
+            Requests to answer with an error, those that run included, and the next deadline of the others; infinity if
+            none has one.
         """
-        late: list[Item] = []
+        late = self._sweep(lambda item: item.future.done() or _passed(item, now))
+        waiting = [item for kept in self._queues.values() for item in kept.items]
+        running = [item for batch in self._running for item in batch.items]
+        late += [item for item in running if _passed(item, now)]
+        deadlines = [
+            item.deadline for item in (*waiting, *running) if item.deadline is not None and item.deadline > now
+        ]
+        return [item for item in late if not item.future.done()], min(deadlines, default=math.inf)
+
+    def _sweep(self, useless: Callable[[Item], bool]) -> list[Item]:
+        """Take useless requests out of the queues."""
+        swept: list[Item] = []
         for waiting in list(self._queues.values()):
             keep = deque[Item]()
             for item in waiting.items:
-                if item.future.done() or _passed(item, now):
-                    late.append(item)
+                if useless(item):
+                    swept.append(item)
                     self._drop(waiting, item)
                 else:
                     keep.append(item)
@@ -205,8 +221,7 @@ class BatchQueues:
             if not keep:
                 del self._queues[waiting.key]
                 self.ready.remove(waiting)
-        late += [item for batch in self._running for item in batch.items if _passed(item, now)]
-        return [item for item in late if not item.future.done()], bool(self._queues or self._running)
+        return swept
 
     def waiting_rows(self) -> dict[tuple[str, str], int]:
         """Rows that wait, by model and signature."""
@@ -253,6 +268,10 @@ class BatchQueues:
                 f"Task size {item.rows} is larger than maximum input batch size {options.max_batch_size}",
             )
         bound = options.max_enqueued_batches * self._limit
+        if lane.waiting and lane.waiting + self._weight(item, solo) > bound and item.arrived >= self._next_sweep:
+            # Callers that gave up must not keep others out.
+            self._next_sweep = item.arrived + _SWEEP_SECONDS
+            self._sweep(lambda waiting: waiting.future.done())
         if lane.waiting and lane.waiting + self._weight(item, solo) > bound:
             raise StatusError(
                 Code.UNAVAILABLE,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import math
 import os
 import queue
 import threading
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("slipway.serving")
 _TICK_SECONDS = 0.02  # How late a caller may learn that its deadline passed.
+_NEVER = math.inf
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Batcher:
         self._threads: list[threading.Thread] = []
         self._closing = False
         self._drained: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._has_deadlines = threading.Event()
+        self._next_deadline = _NEVER
+        self._nearer_deadline = threading.Event()
 
     async def run(
         self,
@@ -163,8 +166,9 @@ class Batcher:
             if self._closing:
                 raise StatusError(Code.UNAVAILABLE, "The server is shutting down")
             self._queues.add(handle, signature, item, None if outputs is None else tuple(outputs))
-        if item.deadline is not None and not self._has_deadlines.is_set():
-            self._has_deadlines.set()
+            if item.deadline is not None and item.deadline < self._next_deadline:
+                self._next_deadline = item.deadline
+                self._nearer_deadline.set()
         if not self._threads:
             self._start()
 
@@ -287,13 +291,13 @@ class Batcher:
     def _watch_deadlines(self) -> None:
         """Tell callers in time that their deadline passed, whether they wait or run."""
         while not self._drained.done():
-            self._has_deadlines.wait()
+            left = self._next_deadline - time.monotonic()
+            if left > 0 and self._nearer_deadline.wait(None if left == _NEVER else left):
+                self._nearer_deadline.clear()
+                continue
             time.sleep(_TICK_SECONDS)
-            now = time.monotonic()
             with self._lock:
-                late, more = self._queues.expired(now)
-                if not more:
-                    self._has_deadlines.clear()
+                late, self._next_deadline = self._queues.expired(time.monotonic())
             _deliver([(item, None, _too_late()) for item in late])
             self._finish_if_drained()
 
@@ -304,7 +308,7 @@ class Batcher:
             if self._queues.pending or self._drained.done():
                 return
             self._drained.set_result(None)
-            self._has_deadlines.set()
+            self._nearer_deadline.set()
             for _ in self._threads:
                 self._wakes.put(None)
             self._idle = 0

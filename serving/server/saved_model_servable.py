@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,16 +19,25 @@ from serving.server.tensor_checks import check_tensors
 from serving.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from serving.saved_model import SessionModel
+    from serving.server.inline_session import InlineSessionModel
     from serving.server.loading import LoadOptions
+
+# Up to this many rows a call is cheaper without TensorFlow's pool of threads; beyond, it makes no difference.
+_INLINE_ROWS = 8
 
 
 class SavedModelServable:
     """A loaded SavedModel; see `serving.server.servable.Servable`."""
 
-    def __init__(self, model: SessionModel) -> None:
-        """Serve a loaded model; `load` does both."""
+    def __init__(self, model: InlineSessionModel, inline_rows: int = _INLINE_ROWS) -> None:
+        """Serve a loaded model; `load` does both.
+
+        Args:
+            model: The model.
+            inline_rows: Calls of up to this many rows run in the calling thread; 0 for none.
+        """
         self._model = model
+        self._inline_rows = inline_rows
         self.signatures: Mapping[str, Signature] = model.signatures
         self.batchable: Mapping[str, bool] = {
             name: is_batchable(signature) for name, signature in model.signatures.items()
@@ -42,16 +51,16 @@ class SavedModelServable:
         Raises:
             ModelLoadError: The directory does not hold a SavedModel that loads.
         """
-        from serving.saved_model import SessionModel
+        from serving.server.inline_session import InlineSessionModel
 
-        return cls(
-            SessionModel.load(
-                path,
-                tags=options.tags,
-                intra_op_threads=options.intra_op_threads,
-                inter_op_threads=options.inter_op_threads,
-            )
+        model = InlineSessionModel.load(
+            path,
+            tags=options.tags,
+            intra_op_threads=options.intra_op_threads,
+            inter_op_threads=options.inter_op_threads,
         )
+        # Who sets the size of the pool wants it to be used.
+        return cls(cast(InlineSessionModel, model), 0 if options.inter_op_threads else _INLINE_ROWS)
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
@@ -64,7 +73,8 @@ class SavedModelServable:
             check_tensors(self.signatures[signature], inputs)
         with self._running:
             try:
-                names, call = self._model.prepare(signature, outputs)
+                prepare = self._model.prepare_inline if self._is_small(signature, inputs) else self._model.prepare
+                names, call = prepare(signature, outputs)
                 values = call([inputs[name] for name in self.signatures[signature].inputs])
             except errors_impl.OpError as error:
                 raise StatusError(Code(error.error_code), error.message) from error
@@ -75,6 +85,10 @@ class SavedModelServable:
             except (TypeError, ValueError) as error:
                 raise StatusError(Code.INVALID_ARGUMENT, f"An input has no tensor form: {error}") from error
             return dict(zip(names, map(np.asarray, values), strict=True))
+
+    def _is_small(self, signature: str, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Whether a call has so few rows that TensorFlow's pool of threads costs more than it gives."""
+        return self.batchable.get(signature, False) and len(next(iter(inputs.values()))) <= self._inline_rows
 
     def signature_defs(self) -> Any:
         """Return the `SignatureDefMap` proto of the model, internal signatures included."""

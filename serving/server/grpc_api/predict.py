@@ -9,17 +9,18 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving.server.grpc_api.calls import Call
+from serving.server.grpc_api.envelopes import Envelopes, Parsed
 from serving.server.grpc_api.requests import model_spec, parse
-from serving.server.servable import DEFAULT_SIGNATURE
+from serving.server.grpc_api.responses import response
 from serving.server.status import Code, StatusError
-from serving.wire.messages import PredictRequest, PredictResponse
-from serving.wire.tensors import read_tensor, write_tensor
+from serving.wire.messages import PredictRequest
+from serving.wire.tensors import read_tensor
 
 if TYPE_CHECKING:
     from serving.server.data_plane import DataPlane
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from serving.server.servable import Handle, Models
 
 _log = logging.getLogger("slipway.serving")
-Outputs = Mapping[str, np.ndarray]
 
 
 class PredictHandler:
@@ -39,18 +39,24 @@ class PredictHandler:
         self._models = models
         self._metrics = metrics
         self._tensor_content = tensor_content
+        self._envelopes = Envelopes(parsed)
 
     def __call__(self, call: Call, message: bytes) -> None:
         """Start one request."""
         name = ""
         handle: Handle | None = None
         try:
-            request = parse(PredictRequest, message)
-            name = request.model_spec.name
-            spec = model_spec(request)
-            handle = self._models.acquire(spec)
-            inputs = {key: _tensor(key, proto) for key, proto in request.inputs.items()}
-            outputs = list(request.output_filter) or None
+            known = self._envelopes.open(message)
+            if known is None:
+                request = parse(PredictRequest, message)
+                name = request.model_spec.name
+                handle = self._models.acquire(model_spec(request))
+                known = _parsed(request)
+                self._envelopes.learn(message, known)
+            else:
+                name = known.spec.name
+                handle = self._models.acquire(known.spec)
+            spec, inputs, outputs = known
             future = self._plane.predict_future(handle, spec.signature, inputs, outputs, call.deadline)
         except StatusError as error:
             if handle is not None:
@@ -71,10 +77,10 @@ class PredictHandler:
             try:
                 version = handle.version
                 handle.release()
-                response = self._response(name, version, signature, future.result())
+                answer = response(name, version, signature, future.result(), tensor_content=self._tensor_content)
                 # Counted first, so that whoever has the answer finds it in the metrics.
                 self._count(call, name, Code.OK)
-                call.reply(response)
+                call.reply(answer)
             except concurrent.futures.CancelledError:
                 self._count(call, name, Code.CANCELLED)
             except StatusError as error:
@@ -85,16 +91,6 @@ class PredictHandler:
 
         return finish
 
-    def _response(self, name: str, version: int, signature: str, outputs: Outputs) -> bytes:
-        response = PredictResponse()
-        spec = response.model_spec
-        spec.name = name
-        spec.version.value = version
-        spec.signature_name = signature or DEFAULT_SIGNATURE
-        for key, array in outputs.items():
-            write_tensor(array, response.outputs[key], content=self._tensor_content)
-        return bytes(response.SerializeToString())
-
     def _fail(self, call: Call, name: str, error: StatusError) -> None:
         self._count(call, name, error.code)
         call.fail(error.code, error.message)
@@ -102,6 +98,20 @@ class PredictHandler:
     def _count(self, call: Call, name: str, code: Code) -> None:
         if self._metrics is not None:
             self._metrics.request(name, "Predict", "GRPC", code, (time.perf_counter() - call.started) * 1e6)
+
+
+def parsed(message: bytes) -> Parsed:
+    """Parse a request with protobuf.
+
+    Raises:
+        StatusError: It is no `PredictRequest`, names no model, or holds a tensor that cannot be read.
+    """
+    return _parsed(parse(PredictRequest, message))
+
+
+def _parsed(request: Any) -> Parsed:
+    inputs = {key: _tensor(key, proto) for key, proto in request.inputs.items()}
+    return Parsed(model_spec(request), inputs, tuple(request.output_filter) or None)
 
 
 def _tensor(name: str, proto: Any) -> np.ndarray:

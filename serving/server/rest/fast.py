@@ -74,7 +74,11 @@ class PredictDecoder:
         name, spec = _only_input(head[1], signature_of)
         if spec is None or (inner is not None and (key == b"instances" or inner.decode() != spec.name)):
             return None
-        shape = self._shape(body[head.end() - 1 :].translate(None, _NUMBERS_AND_BLANKS), 1 if inner is None else 2)
+        # The whole body and not only the array, so that it need not be copied first.
+        left = body.translate(None, _NUMBERS_AND_BLANKS)[
+            len(body[: head.end() - 1].translate(None, _NUMBERS_AND_BLANKS)) :
+        ]
+        shape = self._shape(left, 1 if inner is None else 2)
         if shape is None:
             return None
         array = self._numbers(body, [part.decode() for part in (key, inner) if part is not None], spec, shape)

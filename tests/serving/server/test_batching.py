@@ -307,6 +307,35 @@ def test_a_deadline_that_passes_in_the_queue_is_told_in_time_and_costs_no_work(
     assert engine.rows() == [1, 1]
 
 
+def test_a_near_deadline_behind_a_far_one_is_told_in_time(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1)
+    with engine.held():
+        occupied = occupy(one, handle)
+        patient = one.submit(handle, "serving_default", x(2), None, time.monotonic() + 600)
+        for _ in range(3):  # Each time the far one is the next deadline again.
+            hopeless = one.submit(handle, "serving_default", x(1), None, time.monotonic() + 0.05)
+            error = hopeless.exception(60)
+            assert isinstance(error, StatusError)
+            assert error.code is Code.DEADLINE_EXCEEDED
+        assert not patient.done()
+    assert (result(occupied), result(patient)) == ([2000], [4])
+
+
+def test_callers_that_gave_up_keep_nobody_out(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=2, max_enqueued_batches=2)
+    with engine.held():
+        occupied = occupy(one, handle)
+        gone = [one.submit(handle, "serving_default", x(n)) for n in range(4)]
+        for future in gone:
+            assert future.cancel()
+        patient = one.submit(handle, "serving_default", x(5))
+        assert one.waiting_rows() == {(handle.name, "serving_default"): 1}
+    assert (result(occupied), result(patient)) == ([2000], [10])
+    assert engine.rows() == [1, 1]
+
+
 def test_a_deadline_that_passes_while_it_runs_is_told_in_time(batcher: Callable[..., Batcher]) -> None:
     engine = Engine()
 

@@ -259,6 +259,23 @@ def test_both_ways_give_the_same_floats(array: np.ndarray, dtype: str) -> None:
     same(json.dumps({"instances": array.tolist()}).encode(), signature(inputs=[spec("x", None, dtype)]))
 
 
+@settings(max_examples=60)
+@given(
+    hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=3), elements=st.floats(width=32)),
+    st.sampled_from(['{"instances": %s}', '{"signature_name": "e.3-5", "inputs": {"x": %s}}']),
+    st.data(),
+)
+def test_both_ways_agree_on_damaged_bodies(array: np.ndarray, form: str, data: st.DataObject) -> None:
+    body = (form % json.dumps(array.tolist())).encode()
+    place = data.draw(st.integers(0, len(body) - 1))
+    put = data.draw(st.sampled_from([b"", b"[", b"]", b"],[", b",", b"}", b"{", b'"', b"0", b"-", b"e", b" ", b"\\"]))
+    cut = data.draw(st.integers(0, 3))
+    signatures = [signature(name, inputs=[spec("x", None)]) for name in ("serving_default", "e.3-5")]
+    decoder = PredictDecoder()
+    for damaged in (body, body[:place], body[:place] + put + body[place + cut :], body):
+        assert outcome(decoder.decode, damaged, of(*signatures)) == outcome(decode_predict, damaged, of(*signatures))
+
+
 def test_the_shape_that_is_remembered_is_not_taken_for_another() -> None:
     decoder = PredictDecoder()
     find = of(signature(inputs=[spec("x", None)]))
