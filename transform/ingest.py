@@ -93,7 +93,7 @@ def make_plan(source: Source, check: ChunkCheck, settings: DataSettings, ledger:
     )
     return IngestPlan(
         plan_shards(check, readable, assignment.split, labels),
-        make_report(source.name, listing, check, readable, assignment),
+        make_report(source, check, readable, assignment),
         assignment.ledger,
     )
 

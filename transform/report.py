@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from transform.check import ChunkCheck
 from transform.features import FORMATS, SPLITS
-from transform.sources.base import Listing
+from transform.sources.base import Listing, Source
 from transform.sources.refs import printable
 from transform.splits import Assignment
 
@@ -41,6 +41,7 @@ class IngestReport:
         unreadable: `count`, `share`, and `files` with name and reason, the first thousand.
         images: `formats`, `reencoded`, `height` and `width` (min, median, max), the most frequent `sizes`.
         splits: `given` by the data, `from_ledger` (contents that stayed where they were), `redealt`.
+        spans: see `Source.provenance`; empty for sources without spans.
     """
 
     source: str
@@ -55,6 +56,7 @@ class IngestReport:
     unreadable: dict[str, Any]
     images: dict[str, Any]
     splits: dict[str, Any]
+    spans: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the report as JSON, one key a line."""
@@ -66,21 +68,19 @@ class IngestReport:
         return cls(**json.loads(text))
 
 
-def make_report(
-    name: str, listing: Listing, check: ChunkCheck, readable: np.ndarray, assignment: Assignment
-) -> IngestReport:
+def make_report(source: Source, check: ChunkCheck, readable: np.ndarray, assignment: Assignment) -> IngestReport:
     """Put a report together.
 
     Args:
-        name: the source's name.
-        listing: all examples.
+        source: where the examples are from.
         check: the merged check, one row per listed example.
         readable: int64 [R], rows of the readable examples.
         assignment: the splits of the readable examples, in the order of `readable`.
     """
+    listing = source.listing()
     written = readable[assignment.split >= 0]
     return IngestReport(
-        source=name,
+        source=source.name,
         labels=list(listing.labels),
         listed=len(listing),
         written=len(written),
@@ -103,6 +103,7 @@ def make_report(
             "from_ledger": assignment.kept,
             "redealt": assignment.redealt,
         },
+        spans=source.provenance(),
     )
 
 

@@ -6,11 +6,20 @@ sections from `Settings`.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 
 def _is_tuple(annotation: Any) -> bool:
@@ -74,15 +83,132 @@ class SplitSettings(Settings):
         return (self.train, self.eval, self.test)
 
 
+if TYPE_CHECKING:
+    _Bounds = Settings
+else:
+    # `from` is a word of Python's, so the two fields can't stand in a class body.
+    _Bounds = create_model(
+        "_Bounds",
+        __base__=Settings,
+        **{
+            "from": (int | None, Field(None, ge=0, description="first span that may be taken; unset: the oldest")),
+            "to": (int | None, Field(None, ge=0, description="last span that may be taken; unset: the newest")),
+        },
+    )
+
+
+class SpanSettings(_Bounds):
+    """Which spans are taken where `data.source` holds `{SPAN}`; of each the newest version."""
+
+    window: int | Literal["all"] = Field(
+        "all", description="how many of the newest spans are taken, or all: the data grows with every span"
+    )
+    marker: str | None = Field(
+        None,
+        description="file, such as _SUCCESS, without which a span's folder is incomplete and not taken; unset: none",
+    )
+    labels: Literal["same", "union"] = Field(
+        "same", description="same: every span has the same classes, else an error; union: a span may lack some"
+    )
+    only: tuple[str, ...] = Field(
+        (),
+        description="exactly these spans, SPAN or SPAN/VERSION as text; window, from and to then don't count. A run "
+        "notes here what it found",
+    )
+
+    @property
+    def lowest(self) -> int | None:
+        """The value of `from`."""
+        return self._bound("from")
+
+    @property
+    def highest(self) -> int | None:
+        """The value of `to`."""
+        return self._bound("to")
+
+    def _bound(self, name: str) -> int | None:
+        """Return a field that the type checker does not know."""
+        bound: int | None = getattr(self, name)
+        return bound
+
+    @field_validator("window")
+    @classmethod
+    def _at_least_one_span(cls, window: int | str) -> int | str:
+        if isinstance(window, int) and window < 1:
+            raise ValueError(f"received {window}; expected 1 or more spans, or all")
+        return window
+
+    @field_validator("marker")
+    @classmethod
+    def _is_a_file_name(cls, marker: str | None) -> str | None:
+        if marker is not None and (not marker or "/" in marker or marker in (".", "..") or "\0" in marker):
+            raise ValueError(f"received {marker!r}; expected the name of a file in the span's folder, such as _SUCCESS")
+        return marker
+
+    @field_validator("only")
+    @classmethod
+    def _names_spans(cls, only: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [text for text in only if not re.fullmatch(r"[0-9]{1,18}(/[0-9]{1,18})?", text)]
+        if wrong:
+            raise ValueError(f"received {wrong[0]!r}; expected SPAN or SPAN/VERSION, such as '3' or '3/2'")
+        return only
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> SpanSettings:
+        if self.lowest is not None and self.highest is not None and self.lowest > self.highest:
+            raise ValueError(f"from is {self.lowest} and to is {self.highest}; expected from <= to")
+        return self
+
+    def holds(self, number: int) -> bool:
+        """Return whether a span lies between `from` and `to`."""
+        return (self.lowest is None or number >= self.lowest) and (self.highest is None or number <= self.highest)
+
+    def in_words(self) -> str:
+        """Return the bounds as a clause."""
+        bounds = (("from", self.lowest), ("up to", self.highest))
+        return " ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+
+
+_BRACES = re.compile(r"\{([^{}/]*)\}")
+_WIDTH = r"(:[1-9]\d?)?"
+
+
+def span_pattern_problem(source: str) -> str | None:
+    """Return what is wrong with the placeholders of `data.source`, or None.
+
+    Args:
+        source: a built-in name, a folder, or a pattern with `{SPAN}` and perhaps `{VERSION}`.
+    """
+    names = [name for name in _BRACES.findall(source) if re.match("(?i)(span|version|yyyy|mm|dd)(:|$)", name)]
+    expected = "expected {SPAN}, and {VERSION} at most once, such as data/span-{SPAN}/v{VERSION}"
+    for name in names:
+        if not re.fullmatch(f"(SPAN|VERSION){_WIDTH}", name):
+            return f"the pattern {source!r} holds {{{name}}}; {expected}"
+    kinds = [name.partition(":")[0] for name in names]
+    if kinds and (kinds.count("SPAN") != 1 or kinds.count("VERSION") > 1):
+        return f"the pattern {source!r} holds {{SPAN}} {kinds.count('SPAN')} times; {expected}"
+    if re.search(r"\{(SPAN|VERSION)\}\{", source):
+        return f"the pattern {source!r} has nothing between two placeholders; {expected}"
+    return None
+
+
 class DataSettings(Settings):
     """Where the examples come from and which of them are taken."""
 
     kind: Literal["image"] = Field("image", description="what one example is")
-    source: str = Field(min_length=1, description="a built-in name (digits, fashion_mnist, cifar10), or a folder")
+    source: str = Field(
+        min_length=1,
+        description="a built-in name (digits, fashion_mnist, cifar10), a folder, or a pattern of folders with {SPAN} "
+        "and {VERSION}",
+    )
     path: str | None = Field(None, description="folder of a built-in source's files; unset: where they usually are")
     split: SplitSettings = Field(
         default_factory=lambda: SplitSettings.model_validate({}),
         description="how examples are dealt to the splits",
+    )
+    spans: SpanSettings = Field(
+        default_factory=lambda: SpanSettings.model_validate({}),
+        description="which spans are taken where source holds {SPAN}; by itself all, of each the newest version",
     )
     limit: int | None = Field(
         None,
@@ -114,6 +240,22 @@ class DataSettings(Settings):
         ge=100,
         description="examples per split behind the statistics; a sample finds what a full pass finds",
     )
+
+    @field_validator("source")
+    @classmethod
+    def _is_a_usable_pattern(cls, source: str) -> str:
+        if problem := span_pattern_problem(source):
+            raise ValueError(problem)
+        return source
+
+    @model_validator(mode="after")
+    def _spans_need_a_pattern(self) -> DataSettings:
+        if "{SPAN" not in self.source and self.spans != SpanSettings.model_validate({}):
+            raise ValueError(
+                f"spans chooses spans, but source is {self.source!r}; write a pattern such as data/span-{{SPAN}}, "
+                "or remove spans"
+            )
+        return self
 
 
 class ImageSettings(Settings):

@@ -11,7 +11,7 @@ import abc
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,6 +100,14 @@ class Source(abc.ABC):
             if isinstance(content, bytes):
                 out[row] = np.frombuffer(content_digest(content), np.uint8)
         return out
+
+    def provenance(self) -> dict[str, Any]:
+        """Return which spans the examples are from, as plain data for the report; empty where there are none.
+
+        The keys are `from` and `to` (numbers of the first and last span), `used` (span, version, folder and images of
+        each) and `passed_over` (folder and reason).
+        """
+        return {}
 
     @abc.abstractmethod
     def fingerprint(self, cache: StatCache | None = None) -> str:

@@ -50,6 +50,10 @@ def build_source(settings: DataSettings) -> Source:
     Raises:
         DataError: if the name is neither built in nor a folder, or its files are not there.
     """
+    if "{SPAN" in settings.source:
+        from transform.sources.spans import span_source  # which needs this module's LAYOUT by way of the folder source
+
+        return span_source(settings)
     if settings.source in _factories:
         return _factories[settings.source](settings)
     if os.path.isdir(settings.source):

@@ -102,11 +102,19 @@ class _Scan:
                 self.ignored["not a regular file"] += 1
 
 
-def scan_folder(path: str) -> Listing:
+def holds_images(folder: str) -> bool:
+    """Return whether there is a file with the name of an image at any depth below a folder."""
+    return any(
+        _is_image(name) and not _is_hidden(name) for _, _, names in os.walk(folder, followlinks=False) for name in names
+    )
+
+
+def scan_folder(path: str, least_classes: int = 2) -> Listing:
     """List a folder per class, or such folders below `train`, `val` and `test`.
 
     Args:
         path: the root.
+        least_classes: how many classes there have to be; a part of a larger set may have fewer than two.
 
     Returns:
         The listing; classes in natural order, files in byte order of their paths.
@@ -123,7 +131,7 @@ def scan_folder(path: str) -> Listing:
         classes = {split: _classes(scan, folder) for split, folder in by_split.items()}
     else:
         classes = {-1: _classes(scan, root, folders)}
-    return _listing(root, scan, classes)
+    return _listing(root, scan, classes, least_classes)
 
 
 def _is_split(root: str, folders: dict[str, str]) -> bool:
@@ -194,7 +202,7 @@ def _label(name: str, path: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _listing(root: str, scan: _Scan, classes: dict[int, dict[str, list[str]]]) -> Listing:
+def _listing(root: str, scan: _Scan, classes: dict[int, dict[str, list[str]]], least_classes: int) -> Listing:
     base = min(classes)
     known = classes.get(0, classes[base])
     for split in (1, 2):
@@ -206,7 +214,7 @@ def _listing(root: str, scan: _Scan, classes: dict[int, dict[str, list[str]]]) -
                 "images of them to train, correct the name, or remove the folder."
             )
     labels = tuple(sorted(known, key=natural_key))
-    if len(labels) < 2:
+    if len(labels) < least_classes:
         found = f"one class with images, {labels[0]!r}" if labels else "no class folder with images"
         raise DataError(
             f"{printable(root)!r} holds {found}; expected at least two. A folder should look like this:\n{LAYOUT}"
