@@ -54,7 +54,7 @@ class Watch(tf_keras.callbacks.Callback):
         """Keep and report the figures of the epoch."""
         figures = {name.replace("val_", "eval_"): float(value) for name, value in (logs or {}).items()}
         self._refuse_nan(figures["loss"], epoch + 1)
-        rate = float(self.model.optimizer.learning_rate)
+        rate = float(self.model.optimizer.learning_rate.numpy())
         seconds = round(time.monotonic() - self._epoch_began, 2)
         self.history.append({"epoch": epoch + 1, **figures, "learning_rate": rate, "seconds": seconds})
         shown = {name: round(value, 4) for name, value in figures.items()}
@@ -68,6 +68,19 @@ class Watch(tf_keras.callbacks.Callback):
                 f"{settings.learning_rate:g}; expected a finite number; set a learning rate such as "
                 f"{settings.learning_rate / 10:g} or a longer train.warmup"
             )
+
+
+class Agree(tf_keras.callbacks.Callback):
+    """Gives all devices the same statistics before each evaluation.
+
+    Each device has its own moving averages of batch normalization, and what is stored is their mean. Evaluated is then
+    exactly the model that is stored, and an interrupted training goes on as if nothing had happened.
+    """
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Replace the statistics of every device by their mean; all processes take part."""
+        for variable in self.model.non_trainable_variables:
+            variable.assign(variable.numpy())
 
 
 class WeightAverage(tf_keras.callbacks.Callback):
@@ -97,11 +110,11 @@ class WeightAverage(tf_keras.callbacks.Callback):
     def put(self) -> None:
         """Replace the model's trainable weights by their average."""
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
-        left = optimizer.ema_momentum ** int(optimizer.iterations)
+        left = optimizer.ema_momentum ** int(optimizer.iterations.numpy())
         self._raw = [variable.numpy() for variable in variables]
         averages = optimizer._model_variables_moving_average
         for variable, average, initial in zip(variables, averages, self._initial, strict=True):
-            variable.assign((average - left * initial) / (1.0 - left))
+            variable.assign((average.numpy() - left * initial) / (1.0 - left))
 
 
 class Best(tf_keras.callbacks.Callback):

@@ -7,6 +7,7 @@ seconds while the disk is busy, and a file that a power cut has damaged only mea
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -45,11 +46,14 @@ class Checkpoint:
 
 
 class Keeper(tf_keras.callbacks.Callback):
-    """Writes the state at the end of every epoch."""
+    """Writes the state at the end of every epoch; without a folder it only takes part in reading it.
+
+    Where several processes train, some variables are an average over all of them, so that all have to read them.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         key: str,
         history: list[dict[str, float]],
         initial: list[np.ndarray],
@@ -74,6 +78,8 @@ class Keeper(tf_keras.callbacks.Callback):
             "best": (self._best.weights if self._best else None) or [],
         }
         arrays = {f"{name}/{index}": value for name, values in lists.items() for index, value in enumerate(values)}
+        if self._folder is None:
+            return
         arrays["state"] = np.array(json.dumps({"key": self._key, "history": self._history}))
         self._folder.mkdir(parents=True, exist_ok=True)
         unfinished = self._folder / f"{FILE}.{os.getpid()}"
@@ -82,10 +88,18 @@ class Keeper(tf_keras.callbacks.Callback):
         unfinished.replace(self._folder / FILE)
 
 
-def read(folder: Path, key: str) -> Checkpoint | None:
+def read(folder: Path) -> bytes:
+    """Return the content of the folder's file; empty if there is none."""
+    try:
+        return (folder / FILE).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def parse(content: bytes, key: str) -> Checkpoint | None:
     """Return the state of the training with this key; None if there is none or it belongs to another one."""
     try:
-        with np.load(folder / FILE, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             state = json.loads(str(stored["state"]))
             if state["key"] != key:
                 return None
@@ -93,7 +107,7 @@ def read(folder: Path, key: str) -> Checkpoint | None:
             for name in stored.files:
                 if name != "state":
                     arrays[name.partition("/")[0]].append(stored[name])
-    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError):
+    except (EOFError, zipfile.BadZipFile, KeyError, ValueError):
         return None
     return Checkpoint(state["history"], arrays)
 

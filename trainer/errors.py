@@ -15,3 +15,9 @@ class UnknownModelError(TrainerError):
 
 class DivergedError(TrainerError):
     """Training whose loss stopped being a finite number."""
+
+
+class WorkerLostError(TrainerError):
+    """A training whose other processes are gone; nobody's mistake, so it may simply be started again."""
+
+    exit_code = 1

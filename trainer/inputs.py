@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,31 @@ EVAL_BATCH = 512
 # Encoded examples in the shuffle buffer of a split that is read from its files.
 SHUFFLE_EXAMPLES = 10_000
 SHUFFLE_BYTES = 64_000_000
+
+
+class Share(NamedTuple):
+    """The devices of one process among all that take part in a training; by default there is one of each.
+
+    Attributes:
+        replicas: number of devices in all processes together.
+        first: number of the first device of this process, from 0.
+        devices: number of devices of this process.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    devices: int = 1
+
+    def of(self, pieces: tf.Tensor) -> tf.Tensor:
+        """Return of a tensor [N, replicas, ...] what belongs to this process, [N * devices, ...]."""
+        if self == WHOLE:
+            return pieces[:, 0]
+        own = pieces[:, self.first : self.first + self.devices]
+        return tf.reshape(own, tf.concat([[-1], tf.shape(pieces)[2:]], 0))
+
+
+WHOLE = Share()
+"""One process with one device."""
 
 
 @dataclass(frozen=True)
@@ -138,19 +164,22 @@ def training(
     seed: int,
     augment: Augment | None = None,
     soften: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Return the batches of several epochs, one epoch after the other without a gap.
 
     Args:
         split: the train split.
-        batch_size: examples a batch; less only if the split is smaller.
+        batch_size: examples a batch, over all devices, whose number divides it; less only if the split is smaller.
         epochs: numbers of the epochs, from 0; each decides its order and its random augmentations.
         seed: another seed gives other orders and augmentations.
         augment: random changes of a batch.
         soften: turns labels int64 [N] into target probabilities float32 [N, K], before augmentation.
+        share: whose part of each batch; all processes together see the batches that one alone would see.
 
     Returns:
-        `steps_per_epoch` batches an epoch: images float32 [N, H, W, C] in [0, 1] and targets.
+        `steps_per_epoch` batches an epoch: images float32 [N, H, W, C] in [0, 1] and targets. With several devices,
+        each batch is as many elements as this process has devices.
     """
     batch_size = _batch(split, batch_size)
     steps = split.size // batch_size
@@ -163,21 +192,40 @@ def training(
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.stack([tf.cast(seed, tf.int64), epoch])
-        batches = _shuffled(split, batch_size, order) if split.pixels is None else _gathered(split, batch_size, order)
-        keys = tf.data.Dataset.range(epoch * steps, (epoch + 1) * steps).map(lambda step: tf.stack([order[0], step]))
-        return tf.data.Dataset.zip((batches.take(steps), keys))
+        read = _shuffled if split.pixels is None else _gathered
+        batches = read(split, batch_size, order, share)
+        # Each device changes its images in other ways than its neighbors.
+        numbers = tf.range(epoch * steps * share.replicas, (epoch + 1) * steps * share.replicas)
+        keys = tf.data.Dataset.from_tensor_slices(share.of(tf.reshape(numbers, [steps, share.replicas])))
+        keys = keys.map(lambda number: tf.stack([order[0], number]))
+        return tf.data.Dataset.zip((batches.take(steps * share.devices), keys))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     batches = numbers.flat_map(epoch_batches).map(lambda batch, key: (*batch, key))
     return batches.map(finish, num_parallel_calls=WORKERS).prefetch(WORKERS)
 
 
-def evaluation(split: Split, batch_size: int = EVAL_BATCH) -> tf.data.Dataset:
+def evaluation_steps(split: Split, replicas: int, batch_size: int = EVAL_BATCH) -> int:
+    """Return the number of steps in which several devices evaluate a split together."""
+    if split.size < replicas:
+        raise TrainerError(f"the eval split has {split.size} examples for {replicas} devices; train on fewer devices")
+    return -(-split.size // (batch_size * replicas))
+
+
+def evaluation(split: Split, batch_size: int = EVAL_BATCH, share: Share = WHOLE) -> tf.data.Dataset:
     """Return all examples of a split once, in the order of the files.
 
+    Args:
+        split: the eval split.
+        batch_size: examples a batch of one device, at most.
+        share: whose part; all processes together see every example once in `evaluation_steps`.
+
     Returns:
-        Images float32 [N, H, W, C] in [0, 1] and labels int64 [N].
+        Images float32 [N, H, W, C] in [0, 1] and labels int64 [N]. With several devices it begins again at the end,
+        and no batch is empty, which batch normalization doesn't bear.
     """
+    if share != WHOLE:
+        return _evaluation_share(split, batch_size, share)
     if split.pixels is None:
         batches = _records(split.files).batch(batch_size).map(_decoder(split), num_parallel_calls=WORKERS)
     else:
@@ -223,15 +271,36 @@ def _unit(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 255.0
 
 
-def _gathered(split: Split, batch_size: int, order: tf.Tensor) -> tf.data.Dataset:
+def _evaluation_share(split: Split, batch_size: int, share: Share) -> tf.data.Dataset:
+    """Return the pieces of a split that one process evaluates, again and again.
+
+    The split is cut into one piece for each step and device. Sizes differ by one at most, the larger ones first.
+    """
+    pieces = evaluation_steps(split, share.replicas, batch_size) * share.replicas
+    size, larger = divmod(split.size, pieces)
+    edge = larger * (size + 1)
+    source = _records(split.files) if split.pixels is None else tf.data.Dataset.range(split.size)
+    cut = source.take(edge).batch(size + 1).concatenate(source.skip(edge).batch(size))
+
+    def is_own(number: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        replica = number % share.replicas
+        return (replica >= share.first) & (replica < share.first + share.devices)
+
+    own = cut.enumerate().filter(is_own).map(lambda _, piece: piece)
+    batches = own.map(_decoder(split) if split.pixels is None else _taker(split))
+    return batches.map(lambda images, labels: (_unit(images), labels)).repeat().prefetch(WORKERS)
+
+
+def _gathered(split: Split, batch_size: int, order: tf.Tensor, share: Share) -> tf.data.Dataset:
     """Return the batches of one epoch from memory."""
     steps = split.size // batch_size
     indices = tf.random.experimental.stateless_shuffle(tf.range(split.size, dtype=tf.int64), order)
-    rows = tf.reshape(indices[: steps * batch_size], [steps, batch_size])
-    return tf.data.Dataset.from_tensor_slices(rows).map(_taker(split))
+    each = batch_size // share.replicas
+    rows = share.of(tf.reshape(indices[: steps * batch_size], [steps, share.replicas, each]))
+    return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [None, each])).map(_taker(split))
 
 
-def _shuffled(split: Split, batch_size: int, order: tf.Tensor) -> tf.data.Dataset:
+def _shuffled(split: Split, batch_size: int, order: tf.Tensor, share: Share) -> tf.data.Dataset:
     """Return the batches of one epoch from the files: files in random order, records through a buffer."""
     encoded_bytes = sum(tf.io.gfile.stat(path).length for path in split.files)
     buffer = min(split.size, SHUFFLE_EXAMPLES, max(batch_size, SHUFFLE_BYTES * split.size // max(1, encoded_bytes)))
@@ -240,6 +309,10 @@ def _shuffled(split: Split, batch_size: int, order: tf.Tensor) -> tf.data.Datase
     records = files.interleave(_read, cycle_length=INTERLEAVED_FILES, block_length=16)
     records = records.shuffle(buffer, seed=tf.reduce_sum(order), reshuffle_each_iteration=False)
     batches = records.batch(batch_size, drop_remainder=True)
+    if share != WHOLE:
+        # Every process reads all records, which is cheap, and decodes its own, which is not.
+        pieces = [1, share.replicas, batch_size // share.replicas]
+        batches = batches.map(lambda batch: share.of(tf.reshape(batch, pieces))).unbatch()
     return batches.map(_decoder(split), num_parallel_calls=WORKERS)
 
 

@@ -8,18 +8,22 @@ trainings and searches keep their state.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import autograph, handover, inputs, training
+from trainer import autograph, handover, inputs, training, warm_start
+from trainer import distribution as distributions
 from trainer.errors import TrainerError
 from trainer.export import LABELS_FILE, export
 from trainer.settings import ModelSettings, TrainSettings, TuneSettings
 from transform.settings import ImageSettings
 
 WARMUP_EXAMPLES = 4
+DISTRIBUTION_FILE = "distribution.json"
+"""Where the run folder of a model says on how many devices it was trained."""
 
 
 class Task(NamedTuple):
@@ -47,8 +51,18 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's `FnArgs`; read are `train_files`, `eval_files`, `transform_output`, `hyperparameters`,
-            `custom_config`, `serving_model_dir` and `model_run_dir`.
+            `custom_config`, `base_model`, `serving_model_dir` and `model_run_dir`.
     """
+    train = TrainSettings.model_validate(fn_args.custom_config["settings"]["train"])
+    # Before anything else makes TensorFlow work.
+    distribution = distributions.choose(train.distribute, train.distribute_timeout)
+    with distribution.guard():
+        _train(fn_args, distribution)
+        distribution.finish(Path(fn_args.serving_model_dir) / "saved_model.pb")
+
+
+def _train(fn_args: Any, distribution: distributions.Distribution) -> None:
+    """Train in all processes, and write as the chief."""
     task = _task(fn_args)
     train_settings, model_settings = task.train, task.model
     if fn_args.hyperparameters:
@@ -59,15 +73,25 @@ def run_fn(fn_args: Any) -> None:
         found = keras_tuner.HyperParameters.from_config(fn_args.hyperparameters)
         train_settings, model_settings = tuning.apply(tuning.chosen(found), train_settings, model_settings)
     run_dir = Path(fn_args.model_run_dir)
+    start = warm_start.prepare(
+        getattr(fn_args, "base_model", None), train_settings, model_settings, task.labels, task.train_split.shape
+    )
     result = training.train(
-        train_settings,
+        start.settings,
         model_settings,
         task.train_split,
         task.eval_split,
         len(task.labels),
         task.resume or run_dir,
+        initial_weights=start.weights,
+        distribution=distribution,
     )
+    if not distribution.chief:
+        return
     training.write_history(result.history, run_dir)
+    text = json.dumps(distribution.describe(), indent=1)
+    (run_dir / DISTRIBUTION_FILE).write_text(text + "\n", encoding="utf-8")
+    start.write(run_dir)
     examples = inputs.first_records(task.eval_split, WARMUP_EXAMPLES)
     # TFX starts a failed component again with the same folder.
     shutil.rmtree(fn_args.serving_model_dir, ignore_errors=True)

@@ -84,6 +84,28 @@ class TrainSettings(Settings):
         description="momentum of an average of the weights that is evaluated and exported instead",
     )
     seed: int = Field(7, ge=0, lt=2**31, description="seed of weights, shuffling, dropout and augmentation")
+    warm_start: bool = Field(
+        False,
+        description="true: start from the weights of the last blessed model, if it has the same layers and classes; "
+        "off, so that a run depends on nothing but config and data",
+    )
+    warm_epochs: int | None = Field(
+        None, ge=1, le=10_000, description="epochs of a warm start, which needs fewer; unset: as many as epochs says"
+    )
+    warm_learning_rate: float | None = Field(
+        None, gt=0, le=10, description="peak learning rate of a warm start, often a tenth; unset: that of learning_rate"
+    )
+    distribute: Literal["auto", "off", "mirrored", "workers"] = Field(
+        "auto",
+        description="devices: workers are the processes of TF_CONFIG, mirrored the GPUs of this machine; auto takes "
+        "what is there, and one device where there is nothing to choose from",
+    )
+    distribute_timeout: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="seconds that the processes of TF_CONFIG wait for each other at the start; clouds need minutes",
+    )
     cache_mb: int = Field(
         256, ge=0, description="memory for decoded pixels in MB; larger sets are decoded again in each epoch"
     )

@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tf_keras
 
 from trainer import autograph, checkpoints, inputs, losses, models, optimizers
-from trainer.callbacks import Best, Watch, WeightAverage
+from trainer.callbacks import Agree, Best, Watch, WeightAverage
+from trainer.distribution import Distribution
 from trainer.errors import TrainerError
 from trainer.settings import ModelSettings, TrainSettings
 
@@ -51,6 +53,8 @@ def train(
     eval_split: inputs.Split,
     classes: int,
     workdir: Path | None = None,
+    initial_weights: list[np.ndarray] | None = None,
+    distribution: Distribution | None = None,
 ) -> TrainResult:
     """Fit a model.
 
@@ -60,13 +64,15 @@ def train(
         train_split: examples to learn from.
         eval_split: examples to evaluate after each epoch.
         classes: number of classes K.
-        workdir: folder for `history.csv`, `history.json` and, while the training runs, its state; an
-        interrupted
-            training with the same settings and data goes on after its last finished epoch. None writes
-            nothing.
+        workdir: folder for `history.csv`, `history.json` and, while the training runs, its state; an interrupted
+            training with the same settings and data goes on after its last finished epoch. None writes nothing.
+        initial_weights: what the model starts with, in the order of its weights; None: random values.
+        distribution: devices and processes, all of which call this function with the same arguments; only the
+            chief's `workdir` is read and written. None: one device.
 
     Returns:
-        The model and its history. The same seed gives the same history on the same machine.
+        The model and its history, the same in every process; the model is on one device again. The same seed gives
+        the same history on the same machine and devices.
 
     Raises:
         TrainerError: if the data does not fit the classes, or the model cannot be built.
@@ -74,13 +80,25 @@ def train(
     """
     _check_labels(train_split, eval_split, classes)
     autograph.spare_known_code()
-    tf_keras.utils.set_random_seed(settings.seed)
-    steps = inputs.steps_per_epoch(train_split, settings.batch_size)
-    model = compiled(models.build(model_settings, train_split.shape, classes), settings, steps)
+    distribution = distribution or Distribution()
+    # Weights come from the chief; dropout should not leave out the same units everywhere.
+    tf_keras.utils.set_random_seed(settings.seed + distribution.rank)
+    steps = inputs.steps_per_epoch(train_split, distribution.batch_size(settings.batch_size, train_split.size))
+
+    def build() -> tf_keras.Model:
+        return compiled(models.build(model_settings, train_split.shape, classes), settings, steps)
+
+    with distribution.scope():
+        model = build()
+
+    start = []
+    if initial_weights is not None:
+        model.set_weights(initial_weights)
+        start = [hashlib.sha256(b"".join(value.tobytes() for value in initial_weights)).hexdigest()]
 
     best = Best(settings.early_stopping) if settings.early_stopping else None
-    digest = key(settings, model_settings, train_split, eval_split, classes)
-    found = checkpoints.read(workdir, digest) if workdir is not None else None
+    digest = key(settings, model_settings, train_split, eval_split, classes, *start)
+    found = _found(distribution, workdir, digest)
     history = found.history if found else []
     initial = found.arrays["initial"] if found else [variable.numpy() for variable in model.trainable_variables]
     if found:
@@ -89,13 +107,18 @@ def train(
 
     average = WeightAverage(initial) if settings.ema is not None else None
     watch = Watch(settings, steps, history)
-    keeper = checkpoints.Keeper(workdir, digest, history, initial, best) if workdir is not None else None
+    folder = workdir if distribution.chief else None
+    keeper = checkpoints.Keeper(folder, digest, history, initial, best) if workdir is not None else None
+    agree = Agree() if distribution.strategy is not None else None
     # Best looks at the averaged weights, the keeper stores the others: the order matters.
-    callbacks = [callback for callback in (best, average, watch, keeper) if callback is not None]
+    callbacks = [callback for callback in (agree, best, average, watch, keeper) if callback is not None]
     if not _stopped(history, settings):
-        _fit(model, settings, train_split, eval_split, classes, steps, resumed_after, callbacks)
+        _fit(model, settings, train_split, eval_split, classes, steps, resumed_after, callbacks, distribution)
     _settle(model, average, best)
-    if workdir is not None:
+    if distribution.strategy is not None:
+        weights, model = model.get_weights(), build()
+        model.set_weights(weights)
+    if workdir is not None and distribution.chief:
         write_history(history, workdir)
         checkpoints.forget(workdir)
     best_epoch = int(min(history, key=lambda row: row["eval_loss"])["epoch"])
@@ -129,12 +152,12 @@ def key(train_settings: TrainSettings, *others: Any) -> str:
     """Return a digest of everything that decides what a training computes.
 
     Args:
-        train_settings: the section `train`; how much is kept in memory does not count.
-        *others: other sections, splits and plain values. Of a section `model` the user's module counts with
-        its
+        train_settings: the section `train`; how much is kept in memory and on how many devices it runs does not
+            count, so that a training goes on where another number of machines is at hand.
+        *others: other sections, splits and plain values. Of a section `model` the user's module counts with its
             content.
     """
-    parts = [train_settings.model_dump_json(exclude={"cache_mb"})]
+    parts = [train_settings.model_dump_json(exclude={"cache_mb", "distribute", "distribute_timeout"})]
     for other in others:
         if isinstance(other, inputs.Split):
             parts.append(str(other.fingerprint))
@@ -154,12 +177,18 @@ def _fit(
     steps: int,
     first_epoch: int,
     callbacks: list[Any],
+    distribution: Distribution,
 ) -> None:
     augment, soften = changes(settings, classes)
     epochs = range(first_epoch, settings.epochs)
+    batch_size = distribution.batch_size(settings.batch_size, train_split.size)
+    replicas = distribution.share.replicas
     model.fit(
-        inputs.training(train_split, settings.batch_size, epochs, settings.seed, augment, soften),
-        validation_data=inputs.evaluation(eval_split),
+        distribution.batches(
+            lambda share: inputs.training(train_split, batch_size, epochs, settings.seed, augment, soften, share)
+        ),
+        validation_data=distribution.batches(lambda share: inputs.evaluation(eval_split, share=share)),
+        validation_steps=inputs.evaluation_steps(eval_split, replicas) if replicas > 1 else None,
         initial_epoch=first_epoch,
         epochs=settings.epochs,
         steps_per_epoch=steps,
@@ -177,6 +206,20 @@ def changes(settings: TrainSettings, classes: int) -> tuple[inputs.Augment | Non
     from transform import augment
 
     return augment.build(settings.augment), soften
+
+
+def _found(distribution: Distribution, workdir: Path | None, digest: str) -> checkpoints.Checkpoint | None:
+    """Return the state of an interrupted training: the chief's, in every process."""
+    stored = checkpoints.read(workdir) if workdir is not None and distribution.chief else b""
+    found = checkpoints.parse(stored, digest)
+    own = digest.encode()
+    received = distribution.from_chief(own + (stored if found else b""))
+    if not received.startswith(own):
+        raise TrainerError(
+            "this process has other settings, data or code of the model than the chief; expected the same in all "
+            "processes; give all of them the same config and the same examples"
+        )
+    return found if distribution.chief else checkpoints.parse(received[len(own) :], digest)
 
 
 def _settle(model: tf_keras.Model, average: WeightAverage | None, best: Best | None) -> None:

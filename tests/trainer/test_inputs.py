@@ -151,3 +151,53 @@ def test_a_sample_of_more_than_there_is_is_all_of_it(
     pixels, labels = inputs.sample(split, 1_000_000, seed=3)
     np.testing.assert_array_equal(pixels, digits[0][:300])
     np.testing.assert_array_equal(labels, digits[1][:300])
+
+
+@pytest.mark.parametrize(("replicas", "local"), [(4, 2), (3, 3)])
+def test_processes_together_see_the_batches_of_one(split: inputs.Split, replicas: int, local: int) -> None:
+    whole = batches_of(inputs.training(split, 60, range(2), 1))
+    shares = [inputs.Share(replicas, first, local) for first in range(0, replicas, local)]
+    parts = [batches_of(inputs.training(split, 60, range(2), 1, share=share)) for share in shares]
+    assert [len(part) for part in parts] == [len(whole) * local] * len(shares)
+    for step, (images, labels) in enumerate(whole):
+        pieces = [piece for part in parts for piece in part[step * local : (step + 1) * local]]
+        assert {len(piece[1]) for piece in pieces} == {60 // replicas}
+        np.testing.assert_array_equal(np.concatenate([piece[0] for piece in pieces]), images)
+        np.testing.assert_array_equal(np.concatenate([piece[1] for piece in pieces]), labels)
+
+
+def test_devices_change_their_images_in_different_ways(split: inputs.Split) -> None:
+    keys: list[tuple[int, int]] = []
+
+    def remember(images: tf.Tensor, targets: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        key = tf.ensure_shape(tf.numpy_function(lambda value: keys.append(tuple(value)) or value, [key], tf.int64), [2])
+        return images + tf.cast(0 * key[0], tf.uint8), targets
+
+    for share in (inputs.Share(2, 0, 1), inputs.Share(2, 1, 1)):
+        batches_of(inputs.training(split, 60, range(2), 9, remember, share=share))
+    assert sorted(keys) == [(9, number) for number in range(2 * 2 * 5)]
+
+
+@pytest.mark.parametrize(("replicas", "local", "batch_size"), [(2, 1, 60), (4, 2, 512), (7, 7, 7)])
+def test_processes_together_evaluate_every_example_once(
+    split: inputs.Split, replicas: int, local: int, batch_size: int, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    steps = inputs.evaluation_steps(split, replicas, batch_size)
+    seen = []
+    for first in range(0, replicas, local):
+        share = inputs.Share(replicas, first, local)
+        endless = inputs.evaluation(split, batch_size, share)
+        batches = batches_of(endless.take(2 * steps * local))
+        assert all(0 < len(labels) <= batch_size for _, labels in batches)
+        once, again = batches[: steps * local], batches[steps * local :]
+        for (images, _), (same, _) in zip(once, again, strict=True):
+            np.testing.assert_array_equal(images, same)
+        seen += [image.tobytes() for images, _ in once for image in images]
+    wanted = [image.tobytes() for image in digits[0][:300] / np.float32(255)]
+    assert sorted(seen) == sorted(wanted)
+
+
+def test_more_devices_than_examples_are_refused(files: list[str]) -> None:
+    split = inputs.load(files, DECODE, SHAPE, PLENTY)
+    with pytest.raises(TrainerError, match="300 examples for 301 devices; train on fewer"):
+        inputs.evaluation_steps(split, 301)

@@ -77,7 +77,7 @@ def test_run_fn_takes_what_the_tuner_found(fn_args: Any, monkeypatch: pytest.Mon
     found = result.tuner.get_best_hyperparameters()[0]
     seen = []
 
-    def train(*arguments: Any) -> Any:
+    def train(*arguments: Any, **_: Any) -> Any:
         seen.append(arguments[:2])
         raise InterruptedError
 
@@ -97,7 +97,7 @@ def test_unfinished_work_is_kept_where_told(fn_args: Any, tmp_path: Path, monkey
     assert Path(tuner.project_dir).parent == tmp_path / "resume"
     seen = []
 
-    def train(*arguments: Any) -> Any:
+    def train(*arguments: Any, **_: Any) -> Any:
         seen.append(arguments[5])
         raise InterruptedError
 
