@@ -8,6 +8,7 @@ TFMA writes (a test compares the values with TFMA's), and TFMA's validator decid
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 from typing import Any
@@ -19,8 +20,9 @@ from tfx.dsl.components.base import base_beam_component, base_beam_executor, exe
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from pipeline.components.artifacts import NO_BASELINE
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
-from pipeline.evaluation.counts import SliceCounts, load_counts, save_counts
+from pipeline.evaluation.counts import load_counts, save_counts, sum_counts
 from pipeline.evaluation.eval_config import BASELINE, CANDIDATE, without_baseline
 from pipeline.evaluation.predict import CountPredictions
 from pipeline.evaluation.tfma_output import metrics_of_slice, write_evaluation
@@ -64,7 +66,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         config = json_format.Parse(exec_properties["eval_config"], config_pb2.EvalConfig())
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         candidate = artifact_utils.get_single_instance(input_dict["model"])
-        baselines = input_dict.get("baseline_model") or []
+        found = input_dict.get("baseline_model") or []
+        baselines = [model for model in found if model.get_int_custom_property(NO_BASELINE) != 1]
+        baselines, remark = of_the_same_classes(baselines, candidate)
         models = {CANDIDATE: path_utils.serving_model_path(candidate.uri)}
         if baselines:
             models[BASELINE] = path_utils.serving_model_path(baselines[0].uri)
@@ -83,6 +87,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         validation = write_evaluation(counts, config, evaluation.uri, labels, models)
         metrics = {key: metrics_of_slice(counts, key) for _, key in counts}
         verdict = judge(config, metrics, validation.validation_ok)
+        if remark:
+            verdict = dataclasses.replace(verdict, sentence=f"{verdict.sentence}; {remark}")
         write_verdict(verdict, evaluation.uri)
         _bless(blessing, candidate, baselines, verdict.passed)
         write_verdict(verdict, blessing.uri)
@@ -103,13 +109,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
 
 
-def sum_counts(parts: Any) -> SliceCounts:
-    """Return the sum of counts; associative, so Beam may add in any order."""
-    parts = iter(parts)
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
+def of_the_same_classes(baselines: list[types.Artifact], candidate: types.Artifact) -> tuple[list[types.Artifact], str]:
+    """Leave out a baseline that knows other classes, whose answers mean something else; return it and a remark.
+
+    Args:
+        baselines: the model to compare with, if there is one.
+        candidate: the model that is judged.
+    """
+    if not baselines or _classes(baselines[0]) == _classes(candidate):
+        return baselines, ""
+    return [], "not compared with the last blessed model, which knows other classes"
+
+
+def _classes(model: types.Artifact) -> list[str] | None:
+    """Return the class names that lie beside an exported model; None where none do."""
+    path = os.path.join(path_utils.serving_model_path(model.uri), "assets.extra", "labels.txt")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return file.read().split("\n")
 
 
 def _bless(blessing: types.Artifact, candidate: types.Artifact, baselines: list[types.Artifact], passed: bool) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from tfx.dsl.components.base import base_beam_component, base_beam_executor, exe
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
+from pipeline.record_batches import read_record_batches, record_batches
 from transform.progress import report
 
 IN_MEMORY_EXAMPLES = 50_000
@@ -29,31 +29,6 @@ IN_MEMORY_EXAMPLES = 50_000
 
 _IN_MEMORY_BYTES = 256_000_000
 """Where the images are large, the sample ends here, so that memory stays bounded."""
-
-_BATCH = 1024
-
-
-def record_batches(paths: list[str], sample: int, most_bytes: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the first examples of some files as Arrow.
-
-    Examples stand in the files in the order of a hash of their content, so the first ones are a random sample.
-
-    Args:
-        paths: gzipped TFRecord files of `tf.Example`s.
-        sample: number of examples.
-        most_bytes: end after this many bytes of records; None: no limit.
-    """
-    import tensorflow as tf
-    from tfx_bsl.coders import example_coder
-
-    decoder = example_coder.ExamplesToRecordBatchDecoder()
-    read = 0
-    dataset = tf.data.TFRecordDataset(paths, compression_type="GZIP", buffer_size=1 << 20).take(sample).batch(_BATCH)
-    for serialized in dataset.as_numpy_iterator():
-        yield decoder.DecodeBatch(list(serialized))
-        read += sum(map(len, serialized))
-        if most_bytes is not None and read >= most_bytes:
-            return
 
 
 class StatisticsGenSpec(component_spec.ComponentSpec):
@@ -102,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Files" >> beam.Create(paths)
                 | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(lambda path: record_batches([path], per_file))
+                | "Read" >> beam.FlatMap(read_record_batches, per_file)
                 | "Statistics" >> tfdv.GenerateStatistics(tfdv.StatsOptions())
                 | "Write" >> tfdv.WriteStatisticsToBinaryFile(target)
             )

@@ -32,6 +32,9 @@ _LOG_ODDS_LIMIT = 20.0
 _SMALLEST_PROBABILITY = 1e-15
 """Floor under the logarithm of the log loss; as in scikit-learn, so that one certain mistake isn't infinite."""
 
+_STEP = 2.0**-24
+"""Sums of multiples of this are exact in float64 up to 2**29, more than ten million examples can add up to."""
+
 
 @dataclass(frozen=True)
 class SliceCounts:
@@ -95,13 +98,27 @@ def count(labels: np.ndarray, probabilities: np.ndarray, top_k: int) -> SliceCou
     return SliceCounts(
         confusion=np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes),
         top_k_hits=int((rank < top_k).sum()),
-        log_loss_sum=float(-np.log(np.maximum(true_scores, _SMALLEST_PROBABILITY)).sum()),
-        confidence_sum=np.bincount(bins, confidence, CALIBRATION_BINS),
+        log_loss_sum=float(_exact(-np.log(np.maximum(true_scores, _SMALLEST_PROBABILITY)).sum())),
+        confidence_sum=_exact(np.bincount(bins, confidence, CALIBRATION_BINS)),
         correct=np.bincount(bins[predicted == labels], minlength=CALIBRATION_BINS),
         seen=np.bincount(bins, minlength=CALIBRATION_BINS),
         positives=positives,
         negatives=negatives,
     )
+
+
+def _exact(values: np.ndarray) -> np.ndarray:
+    """Return float64 values rounded to multiples of `_STEP`, whose sums are exact and so know no order."""
+    return np.round(values / _STEP) * _STEP
+
+
+def sum_counts(parts: Iterable[SliceCounts]) -> SliceCounts:
+    """Return the sum of counts; the same to the last bit in whichever order workers deliver them."""
+    parts = iter(parts)
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
 
 
 def _score_histograms(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
