@@ -40,3 +40,9 @@ class GateRefused(Exception):
         """Take the gate's verdict, whose sentence becomes the message."""
         self.verdict = verdict
         super().__init__(f"{verdict.gate}: {verdict.sentence}")
+
+
+class RunFailed(Exception):
+    """A run whose nodes were started one by one has ended without success; the message says where."""
+
+    exit_code: int = 1

@@ -42,8 +42,8 @@ def find_workdir(config: Path | None, workdir: Path | None) -> WorkDir:
     newest: tuple[str, Path] | None = None
     for folder in Path("runs").glob("*"):
         last = next(records(folder / "runs"), None)
-        if last is not None and (newest is None or last.run_id > newest[0]):
-            newest = (last.run_id, folder)
+        if last is not None and (newest is None or last.stem > newest[0]):
+            newest = (last.stem, folder)
     if newest is None:
         raise ConfigError(
             f"there is no run below {Path('runs').absolute()}; start one with `slipway run`, or name the work "
@@ -62,6 +62,28 @@ def last_run(workdir: WorkDir) -> RunRecord:
     if last is None:
         raise ConfigError(f"{workdir.root} holds no runs; start one with `slipway run`")
     return last
+
+
+def run_named(workdir: WorkDir, name: str) -> RunRecord:
+    """Return the record of a run.
+
+    Args:
+        workdir: the work directory.
+        name: its id, or a beginning that no other run's id has.
+
+    Raises:
+        ConfigError: no run is called so, or several are.
+    """
+    known = list(records(workdir.records))
+    exact = [record for record in known if record.run_id == name]
+    found = exact or [record for record in known if record.run_id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    ids = [record.run_id for record in found or known]
+    listed = ", ".join(ids[:5]) + (" and more" if len(ids) > 5 else "")
+    if found:
+        raise ConfigError(f"received the run {name!r}, which {len(ids)} runs begin with: {listed}; give more of the id")
+    raise ConfigError(f"received the run {name!r}; expected one of {workdir.root}: {listed or 'none yet'}")
 
 
 def serving_base(workdir: WorkDir, kind: PublishedKind = "model") -> Path:

@@ -61,6 +61,10 @@ class RunRecord:
     finished: str = ""
     error: str = ""
     seconds: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The effective config."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """What it ran with: the commit, versions of libraries, the machine."""
     warnings: list[str] = field(default_factory=list)
     """What was known before the first stage ran and keeps a part of the result from being made."""
     stages: list[StageRecord] = field(default_factory=list)
@@ -73,6 +77,17 @@ class RunRecord:
     """Folder of the version of the mobile bundle, if one is published."""
     forms: str = ""
     """Folder of the version of the forms for servers, if any are published."""
+    spans: list[tuple[int, int | None]] = field(default_factory=list)
+    """Number and version of each span of the data, where it comes in spans."""
+    driver: str = ""
+    """Who starts its stages, one by one, where that is no process of its own; the `pid` is 0 then."""
+    file: str = ""
+    """Name of its file where that is not the run id: ids that a scheduler chose don't sort by time."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the record's file without its ending; names sort by the time at which the runs began."""
+        return self.file or self.run_id
 
     def stage(self, node_id: str) -> StageRecord:
         """Return the record of a stage."""
@@ -80,9 +95,9 @@ class RunRecord:
 
     def save(self, folder: Path) -> None:
         """Write the record, atomically."""
-        part = folder / f".{self.run_id}.{os.getpid()}"
+        part = folder / f".{self.stem}.{os.getpid()}"
         part.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
-        part.replace(folder / f"{self.run_id}.json")
+        part.replace(folder / f"{self.stem}.json")
 
 
 def new_record(name: str, config_path: str, log: str, fingerprint: str) -> RunRecord:
@@ -96,7 +111,7 @@ def load_record(path: Path) -> RunRecord:
     """Return the record in a file; a run whose process is gone without having said how it ended was interrupted."""
     fields = json.loads(path.read_text(encoding="utf-8"))
     record = RunRecord(**{**fields, "stages": [StageRecord(**stage) for stage in fields["stages"]]})
-    if record.state == RUNNING and not _alive(record.pid):
+    if record.state == RUNNING and record.pid and not _alive(record.pid):
         record.state = INTERRUPTED
     return record
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.config.config import Config
 from pipeline.config.loading import LoadedConfig
+from pipeline.environment import environment
 from pipeline.errors import GateRefused
 from pipeline.records import (
     FAILED,
@@ -34,6 +35,7 @@ from pipeline.runners.observer import Observer
 from pipeline.runners.options import RunOptions
 from pipeline.stage_keys import StageKey, data_fingerprint, stage_keys
 from pipeline.workdir import WorkDir
+from transform.sources.spans import pinned, span_numbers
 
 
 def run_pipeline(
@@ -55,10 +57,12 @@ def run_pipeline(
         DataError, ConfigError, TrainerError, ServingError: something the user has to change.
     """
     started = time.perf_counter()
-    config = loaded.config
+    config = pin_spans(loaded.config)
     fingerprint = data_fingerprint(config, workdir.stat_cache)
     keys = stage_keys(config, fingerprint)
     record = new_record(config.name, str(loaded.path), str(log), run_fingerprint(config, keys))
+    record.spans = span_numbers(config.data)
+    record.settings, record.environment = config.model_dump(mode="json"), environment()
     try:
         last = next(records(workdir.records), None)
         if not options.selective and last is not None and still_valid(last, record.fingerprint):
@@ -80,6 +84,11 @@ def run_pipeline(
     return record
 
 
+def pin_spans(config: Config) -> Config:
+    """Return the config with the spans of now, so that one that arrives during the run isn't seen by half of it."""
+    return config.model_copy(update={"data": pinned(config.data)})
+
+
 def run_fingerprint(config: Config, keys: Mapping[str, StageKey]) -> str:
     """Return a hash of everything that the run depends on, the shape of the graph included."""
     shape = {
@@ -87,6 +96,7 @@ def run_fingerprint(config: Config, keys: Mapping[str, StageKey]) -> str:
         "tune": config.tune.mode,
         "bulk_infer": config.bulk_infer.enabled,
         "schema": _content(config.data.schema_file),
+        "metadata": config.metadata.in_words(),
         "graph": StageKey({}, {}).to_json(),
     }
     parts = {node: key.to_json() for node, key in keys.items()} | {"": json.dumps(shape, sort_keys=True)}
@@ -132,27 +142,38 @@ def _execute(
 ) -> None:
     """Run the stages that TFX's cache doesn't hold."""
     from pipeline.graph import build_pipeline
+    from pipeline.metadata_connection import MetadataAccess
     from pipeline.optimizing.obstacles import obstacles
     from pipeline.runners.local import LocalRunner
 
-    part = workdir.data_settings.with_suffix(f".{os.getpid()}")
-    part.write_text(config.data.model_dump_json(), encoding="utf-8")
-    part.replace(workdir.data_settings)
+    access = MetadataAccess.of(config.metadata, workdir)
+    write_data_settings(config, workdir)
     record.warnings = obstacles(config)
     pipeline = build_pipeline(config, keys, workdir, fingerprint)
     past = list(records(workdir.records))
-    gone = [stage for stage in _stages_whose_version_is_gone(past) if stage in keys]
-    options = replace(options, no_cache=(*options.no_cache, *gone))
-    LocalRunner(record, observer, options, past, lambda: record.save(workdir.records)).run(pipeline)
+    options = replace(options, no_cache=(*options.no_cache, *stages_to_force(past, keys)))
+    LocalRunner(record, observer, options, past, lambda: record.save(workdir.records), access).run(pipeline)
 
 
-def _stages_whose_version_is_gone(past: Sequence[RunRecord]) -> list[str]:
-    """Return the stages whose last published version somebody removed; TFX's cache can't see that."""
+def write_data_settings(config: Config, workdir: WorkDir) -> None:
+    """Write the section `data` where ExampleGen reads it, atomically."""
+    part = workdir.data_settings.with_suffix(f".{os.getpid()}")
+    part.write_text(config.data.model_dump_json(), encoding="utf-8")
+    part.replace(workdir.data_settings)
+
+
+def stages_to_force(past: Sequence[RunRecord], keys: Mapping[str, StageKey]) -> list[str]:
+    """Return the stages whose last published version somebody removed; TFX's cache can't see that.
+
+    Args:
+        past: earlier runs, the newest first.
+        keys: key of each stage of the pipeline at hand.
+    """
     stages = {"Pusher": "served", "EdgePusher": "bundle", "FormPusher": "forms"}
     newest = {
         stage: next(filter(None, (getattr(record, name) for record in past)), "") for stage, name in stages.items()
     }
-    return [stage for stage, folder in newest.items() if folder and not os.path.isdir(folder)]
+    return [stage for stage, folder in newest.items() if folder and not os.path.isdir(folder) and stage in keys]
 
 
 def _content(schema_file: str | None) -> str:

@@ -21,7 +21,7 @@ from pipeline.fingerprint import changed_modules, code_hashes, modules_of
 from transform.sources.registry import build_source
 from transform.sources.stat_cache import StatCache
 
-_NOT_OF_THE_EXAMPLES = {"schema_file", "statistics_sample", "source", "path"}
+_NOT_OF_THE_EXAMPLES = {"schema_file", "statistics_sample", "source", "path", "spans"}
 """Keys of `data` that ExampleGen doesn't read, or whose meaning is the content that the fingerprint covers."""
 
 _PROCESSES = ("serving.convert", "serving.forms", "serving.measure")

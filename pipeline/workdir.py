@@ -10,9 +10,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.errors import ConfigError
 
@@ -73,6 +74,16 @@ class WorkDir:
         """One JSON file per run."""
         return self.root / "runs"
 
+    @property
+    def plans(self) -> Path:
+        """Compiled pipelines of runs whose stages are started one by one, a folder per run."""
+        return self.root / "plans"
+
+    @property
+    def reports(self) -> Path:
+        """Pages about runs."""
+        return self.root / "reports"
+
     def create(self) -> None:
         """Make the folders.
 
@@ -119,19 +130,77 @@ class WorkDir:
         """Hold the work directory for one run; the kernel releases it if the process dies.
 
         Raises:
-            ConfigError: another run holds it.
+            ConfigError: another run holds it, or stages that are started one by one are at work in it.
         """
         with open(self.root / "lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise ConfigError(
-                    f"another run (process {holder}) is using {self.root}; wait for it to end, or choose another work "
-                    "directory with --workdir"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            if not _try_lock(file, fcntl.LOCK_EX):
+                raise ConfigError(self._taken(file))
+            _sign(file)
             yield
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[None]:
+        """Keep whole runs (`lock`) out while one stage of a run is worked on; other stages may work at the same time.
+
+        Raises:
+            ConfigError: a whole run holds the work directory.
+        """
+        with open(self.root / "lock", "a+", encoding="utf-8") as file:
+            if not _try_lock(file, fcntl.LOCK_SH):
+                raise ConfigError(self._taken(file))
+            yield
+
+    @contextlib.contextmanager
+    def lock_part(self, name: str, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold one part of the work directory, such as a stage; the kernel releases it if the process dies.
+
+        Args:
+            name: of the part; the name of a file.
+            waiting: is told the holder's process id if there is one, before it is waited for; None: no waiting.
+
+        Raises:
+            BlockingIOError: somebody else holds the part, and `waiting` is None; its text is the holder's process id.
+        """
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        with open(folder / name, "a+", encoding="utf-8") as file:
+            if not _try_lock(file, fcntl.LOCK_EX):
+                if waiting is None:
+                    raise BlockingIOError(_holder(file))
+                waiting(_holder(file))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            _sign(file)
+            yield
+
+    def _taken(self, file: TextIO) -> str:
+        """Return who keeps the work directory from a run, and what to do."""
+        if _try_lock(file, fcntl.LOCK_SH):
+            return (
+                f"stages of a run that is driven node by node are at work in {self.root}; wait for them to end, or "
+                "choose another work directory with --workdir"
+            )
+        return (
+            f"another run (process {_holder(file)}) is using {self.root}; wait for it to end, or choose another work "
+            "directory with --workdir"
+        )
+
+
+def _try_lock(file: TextIO, kind: int) -> bool:
+    """Return whether the lock could be had at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(file: TextIO) -> None:
+    """Write into a locked file who holds it."""
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"

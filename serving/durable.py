@@ -12,12 +12,15 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from serving.errors import PublishError
 
 _POLL_SECONDS = 0.05
+
+_NO_FOLDER_RENAMES = {errno.EMFILE, errno.ENOTSUP, errno.ENOSYS}
+"""What mounted buckets answer to the renaming of a folder: Cloud Storage FUSE says that too many files are open."""
 
 
 @contextlib.contextmanager
@@ -116,6 +119,29 @@ def copy_tree(source: Path, target: Path, *, skip: str, link: bool = False) -> N
                 continue
             if not (link and _link(Path(folder, name), place / name)):
                 shutil.copyfile(Path(folder, name), place / name, follow_symlinks=False)
+
+
+def move_folder(source: Path, target: Path, *, last: Sequence[str]) -> None:
+    """Rename a folder; where the file system can't (a mounted bucket), move its files one by one.
+
+    Args:
+        source: a folder, gone afterwards.
+        target: its new name, which nothing has yet.
+        last: names of files at its top that come last, in this order: without them the folder is not taken for
+            complete.
+    """
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_RENAMES:
+            raise
+        files = [path for path in source.rglob("*") if path.is_file()]
+        top = {source / name: place for place, name in enumerate(last, 1)}
+        for path in sorted(files, key=lambda path: (top.get(path, 0), path)):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+        shutil.rmtree(source)
 
 
 def _link(source: Path, target: Path) -> bool:

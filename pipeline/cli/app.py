@@ -10,14 +10,22 @@ import typer
 
 from pipeline.cli import (
     canary,
+    compiling,
     configuring,
     diagnosing,
+    due,
+    imaging,
     initializing,
+    nodes,
     optimizing,
     predicting,
     publishing,
+    reporting,
+    retraining,
     running,
+    runs,
     serving,
+    workers,
 )
 
 app = typer.Typer(
@@ -32,6 +40,17 @@ app.command("init")(initializing.init)
 app.add_typer(configuring.app, name="config")
 app.command("run")(running.run)
 app.command("status")(running.status)
+app.command("compile")(compiling.compile_)
+app.command("submit")(compiling.submit)
+app.command("image")(imaging.image)
+app.command("prepare-run")(nodes.prepare_run)
+app.command("run-node")(nodes.run_node)
+app.command("finish-run")(nodes.finish_run)
+app.command("report")(reporting.report)
+app.add_typer(runs.app, name="runs")
+app.command("due")(due.due)
+app.command("watch")(retraining.watch)
+app.command("drift")(retraining.drift)
 app.command("predict")(predicting.predict)
 app.command("optimize")(optimizing.optimize)
 app.command("export")(optimizing.export)
@@ -44,6 +63,7 @@ app.command("gateway")(serving.gateway)
 app.add_typer(canary.app, name="canary")
 app.command("warmup")(serving.warmup)
 app.command("deploy")(serving.deploy)
+app.command("beam-worker")(workers.beam_worker)
 app.command("doctor")(diagnosing.doctor)
 
 

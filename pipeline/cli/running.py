@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.records import RunRecord
 
 STAGES = (
-    "ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform", "Tuner", "Trainer", "Resolver",
+    "ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform", "Tuner", "BaseModel", "Trainer",
+    "Resolver",
     "Evaluator", "InfraValidator", "Pusher", "Optimizer", "EdgePusher",
     "FormPusher", "BulkInferrer",
 )  # fmt: skip
@@ -84,10 +85,10 @@ def run(
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(record), indent=1))
     if record.state != "succeeded":
-        raise _refusal(record)
+        raise refusal(record)
 
 
-def _refusal(record: RunRecord) -> GateRefused:
+def refusal(record: RunRecord) -> GateRefused:
     """Return the error that says which gate refused, and where to look."""
     from pipeline.evaluation.verdict import Verdict
 

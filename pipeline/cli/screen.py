@@ -100,8 +100,7 @@ class RunScreen(Observer, logging.Handler):
 
     def run_finished(self, record: RunRecord) -> None:
         """Show times, verdicts and what was published."""
-        self._bar.stop()
-        logging.getLogger(LOGGER).removeHandler(self)
+        self.stop()
         if record.stages:
             self._console.print(times_table(record))
         if record.verdicts:
@@ -110,6 +109,11 @@ class RunScreen(Observer, logging.Handler):
             self._console.print(table)
         style = "bold green" if record.state == SUCCEEDED else "bold red"
         self._console.print(Text(closing_sentence(record), style=style))
+
+    def stop(self) -> None:
+        """End the live line, and listen to the stages no longer."""
+        self._bar.stop()
+        logging.getLogger(LOGGER).removeHandler(self)
 
     def _show(self, text: str) -> None:
         self._last_line = time.monotonic()

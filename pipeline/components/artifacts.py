@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tfx.types.artifact import Artifact, Property, PropertyType
 
+NO_BASELINE = "no_baseline"
+"""Custom property of a Model artifact that holds no model, where an orchestrator knows no optional inputs: 1."""
+
 
 class ModelVariant(Artifact):
     """One form of a model: the file or folder that a runtime loads, under the name of the variant."""

@@ -19,6 +19,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from pipeline.cards.publishing import documents, written_card
 from pipeline.components.artifacts import ModelVariant, VariantResults
 from pipeline.components.blessings import refusing_gates
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
@@ -38,6 +39,8 @@ PARAMETERS = {
     FINGERPRINT: parameter(str),
 }
 INPUTS = {
+    "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
     "variants": component_spec.ChannelParameter(type=ModelVariant, optional=True),
     "results": component_spec.ChannelParameter(type=VariantResults),
     "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -117,7 +120,7 @@ class CertifiedExecutor(base_executor.BaseExecutor, abc.ABC):
         manifest = json.loads(exec_properties["manifest"])
         certified = Certified(
             manifest["name"],
-            CardSettings.model_validate_json(exec_properties["card"]),
+            written_card(exec_properties["card"]),
             Path(artifact_utils.get_single_instance(input_dict["results"]).uri),
             {artifact.variant: Path(artifact.uri) for artifact in input_dict.get("variants", [])},
         )
@@ -131,14 +134,19 @@ class CertifiedExecutor(base_executor.BaseExecutor, abc.ABC):
             if isinstance(package, str):
                 write_verdict(Verdict(self.gate, True, f"{self.nothing} was published: {package}"), pushed.uri)
                 return
+            commit = git_commit()
+            examples, evaluation = (
+                Path(artifact_utils.get_single_instance(input_dict[key]).uri) for key in ("examples", "evaluation")
+            )
             version = self.publish(
                 package.folder,
                 exec_properties["destination"],
                 metrics=package.metrics,
                 config_hash=manifest["config_hash"],
                 data_fingerprint=manifest["data_fingerprint"],
-                git_commit=git_commit(),
+                git_commit=commit,
                 keep=exec_properties.get("keep"),
+                documents=documents(exec_properties["card"], examples, evaluation, manifest, commit),
             )
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", str(version.path))
@@ -154,6 +162,8 @@ class CertifiedPusher(base_component.BaseComponent):
 
     def __init__(
         self,
+        examples: types.BaseChannel,
+        evaluation: types.BaseChannel,
         variants: types.BaseChannel,
         results: types.BaseChannel,
         model_blessing: types.BaseChannel,
@@ -167,18 +177,22 @@ class CertifiedPusher(base_component.BaseComponent):
         """Initialize.
 
         Args:
+            examples: what the model was trained and evaluated on, for the card.
+            evaluation: the float model's, for the card.
             variants: the forms that were made; may resolve to nothing.
             results: what they cost and reach, and which are picked.
             model_blessing: the Evaluator's verdict on the model.
             infra_blessing: the InfraValidator's verdict on it.
             destination: base path of the versions.
             manifest: fields of the manifest (`name`, `config_hash`, `data_fingerprint`).
-            card: JSON of the section `card`.
+            card: what the config knows about the model card; see `pipeline.cards.publishing`.
             keep: number of versions to keep, or None for all.
             fingerprint: what the stage depends on besides its inputs.
         """
         super().__init__(
             self.SPEC_CLASS(
+                examples=examples,
+                evaluation=evaluation,
                 variants=variants,
                 results=results,
                 model_blessing=model_blessing,

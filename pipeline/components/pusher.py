@@ -1,13 +1,15 @@
 """Pusher: publishes a blessed model atomically, as a strictly growing version with a manifest.
 
 TFX's executor copies in place under a name made of the clock's seconds. This one hands the work to
-`serving.publish`, and refuses without both blessings. Input and output artifacts are those of TFX's Pusher.
+`serving.publish`, and refuses without both blessings; a model card lies beside the model. Input and output artifacts
+are those of TFX's Pusher, and what the card tells about.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -15,6 +17,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from pipeline.cards.publishing import documents
 from pipeline.components.blessings import refusing_gates
 from pipeline.components.fingerprinted import FINGERPRINT, parameter
 from pipeline.evaluation.eval_config import CANDIDATE
@@ -29,11 +32,13 @@ class PusherSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "destination": parameter(str),
         "manifest": parameter(str),
+        "card": parameter(str),
         "keep": component_spec.ExecutionParameter(type=int, optional=True),
         FINGERPRINT: parameter(str),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -60,13 +65,16 @@ class Executor(base_executor.BaseExecutor):
             write_verdict(Verdict("Pusher", False, sentence), pushed.uri)
             return
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        manifest, commit = json.loads(exec_properties["manifest"]), git_commit()
         version = publish(
             path_utils.serving_model_path(model.uri),
             exec_properties["destination"],
             metrics=candidate_metrics(evaluation.uri),
             keep=exec_properties.get("keep"),
-            git_commit=git_commit(),
-            **json.loads(exec_properties["manifest"]),
+            git_commit=commit,
+            documents=documents(exec_properties["card"], Path(examples.uri), Path(evaluation.uri), manifest, commit),
+            **manifest,
         )
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", str(version.path))
@@ -93,11 +101,13 @@ class Pusher(base_component.BaseComponent):
     def __init__(
         self,
         model: types.BaseChannel,
+        examples: types.BaseChannel,
         evaluation: types.BaseChannel,
         model_blessing: types.BaseChannel,
         infra_blessing: types.BaseChannel,
         destination: str,
         manifest: dict[str, Any],
+        card: str,
         keep: int | None,
         fingerprint: str,
     ):
@@ -105,22 +115,26 @@ class Pusher(base_component.BaseComponent):
 
         Args:
             model: the candidate.
+            examples: what it was trained and evaluated on, for the card.
             evaluation: its evaluation; the metrics enter the manifest.
             model_blessing: the Evaluator's verdict.
             infra_blessing: the InfraValidator's verdict.
             destination: base path that TensorFlow Serving watches.
             manifest: further fields of the manifest (`name`, `config_hash`, `data_fingerprint`).
+            card: what the config knows about the model card; see `pipeline.cards.publishing`.
             keep: number of versions to keep, or None for all.
             fingerprint: what the stage depends on besides its inputs.
         """
         super().__init__(
             PusherSpec(
                 model=model,
+                examples=examples,
                 evaluation=evaluation,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
                 destination=destination,
                 manifest=json.dumps(manifest, sort_keys=True),
+                card=card,
                 keep=keep,
                 fingerprint=fingerprint,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),

@@ -9,9 +9,15 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.config.airflow import AirflowSettings
+from pipeline.config.beam import BeamSettings
 from pipeline.config.card import CardSettings
 from pipeline.config.compress import CompressSettings
+from pipeline.config.kubeflow import KubeflowSettings
+from pipeline.config.metadata_store import MetadataSettings
+from pipeline.config.retrain import RetrainSettings
 from pipeline.config.sections import BulkInferSettings, EvaluateSettings, InfraSettings, PushSettings
+from pipeline.config.vertex import VertexSettings
 from trainer.settings import ModelSettings, TrainSettings, TuneSettings
 from transform.settings import DataSettings, ImageSettings, Settings
 
@@ -44,6 +50,16 @@ class Config(Settings):
     )
     bulk_infer: BulkInferSettings = Field(
         default_factory=BulkInferSettings, description="whether it predicts a whole split at the end"
+    )
+    retrain: RetrainSettings = Field(default_factory=RetrainSettings, description="what starts the next run")
+    metadata: MetadataSettings = Field(
+        default_factory=MetadataSettings, description="where it is written down what runs did"
+    )
+    beam: BeamSettings = Field(default_factory=BeamSettings, description="what runs the data stages")
+    airflow: AirflowSettings = Field(default_factory=AirflowSettings, description="how Airflow runs the pipeline")
+    vertex: VertexSettings = Field(default_factory=VertexSettings, description="how Vertex AI runs the pipeline")
+    kubeflow: KubeflowSettings = Field(
+        default_factory=KubeflowSettings, description="how Kubeflow Pipelines runs the pipeline"
     )
 
     @field_validator("name")

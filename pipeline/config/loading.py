@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pipeline.config import overrides as overriding
 from pipeline.config import yaml_tree
 from pipeline.config.config import Config
-from pipeline.config.fields import section_type, type_at
+from pipeline.config.fields import section_type, type_at, without_none
 from pipeline.config.messages import printable, sentences
 from pipeline.config.origins import Origin, Positions, origin_of
 from pipeline.config.yaml_tree import Path
@@ -32,6 +32,9 @@ _PATHS: tuple[tuple[str, str], ...] = (
     ("data", "path"),
     ("data", "schema_file"),
     ("model", "module"),
+    ("metadata", "tls_cert"),
+    ("metadata", "tls_key"),
+    ("retrain", "log"),
 )
 
 
@@ -173,7 +176,7 @@ def _fill_empty_sections(section: dict[str, Any], path: Path) -> None:
         declared = type_at(here)
         if section_type(declared) is None and typing.get_origin(declared) is not dict:
             continue
-        if value is None:
+        if value is None and without_none(declared) is declared:  # elsewhere null says that there is no such section
             section[key] = {}
         elif isinstance(value, dict):
             _fill_empty_sections(value, here)

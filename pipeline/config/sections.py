@@ -22,7 +22,9 @@ Slice = Literal["label"]
 UNBOUNDED_METRICS = frozenset({"log_loss"})
 """Metrics that may exceed 1; all others are shares from 0 to 1."""
 
-RESERVED_FOLDERS = frozenset({"artifacts", "compressed", "logs", "runs", "schemas", "unfinished"})
+RESERVED_FOLDERS = frozenset(
+    {"artifacts", "compressed", "drift", "logs", "plans", "reports", "runs", "schemas", "unfinished"}
+)
 """Folders of a work directory in which runs keep their own files; see `pipeline.workdir`."""
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.fingerprint import code_hashes
 from pipeline.optimizing.sources import Sources
+from serving.durable import move_folder
 from trainer import handover
 from trainer.compress.settings import FinetuneSettings
 from trainer.compress.technique import Technique
@@ -93,8 +94,8 @@ def _base_key(settings: FinetuneSettings, sources: Sources) -> str:
 
 
 def _kept(folder: Path) -> Trained | None:
-    """Return what an earlier run trained; its folder appears only when it is complete."""
-    if not folder.is_dir():
+    """Return what an earlier run trained; the details are written last."""
+    if not (folder / _DETAILS).is_file():
         return None
     details = json.loads((folder / _DETAILS).read_text(encoding="utf-8"))
     return Trained(folder / _MODEL, details=details)
@@ -122,7 +123,8 @@ def _train(
         )
         export(compressed, part / _MODEL)
         (part / _DETAILS).write_text(json.dumps(compressed.details, indent=1), encoding="utf-8")
-        part.replace(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # a copy that was never finished
+        move_folder(part, folder, last=(_DETAILS,))
     except TrainerError as error:
         return Trained(None, reason=str(error))
     except Exception as error:  # a library's own; the other variants need not suffer for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.errors import ConfigError
-from pipeline.records import HIT, RAN, RESOLVED, RunRecord
+from pipeline.records import HIT, RAN, RESOLVED, RunRecord, StageRecord
 from pipeline.runners.options import ALL, RunOptions
 
 _REQUIRED = pipeline_pb2.NodeExecutionOptions.Skip.REQUIRED
@@ -47,15 +48,19 @@ def mark(pipeline: pipeline_pb2.Pipeline, options: RunOptions, past: Iterable[Ru
         strategy.base_run_id = _base_run(required, past, str(options.from_stage))
 
 
+def _there(stage: StageRecord) -> bool:
+    return all(os.path.exists(folder) for folder in stage.outputs)
+
+
 def _roots(nodes: list[Any]) -> list[str]:
     return [node.node_info.id for node in nodes if not node.upstream_nodes]
 
 
 def _base_run(required: list[str], past: Iterable[RunRecord], start: str) -> str:
-    """Return the newest run that has the outputs of all required stages."""
+    """Return the newest run that has the outputs of all required stages, none of them removed since."""
     for record in past:
-        states = {stage.id: stage.state for stage in record.stages}
-        if record.executed and all(states.get(name) in (HIT, RAN, RESOLVED) for name in required):
+        stages = {stage.id: stage for stage in record.stages if stage.state in (HIT, RAN, RESOLVED)}
+        if record.executed and all(name in stages and _there(stages[name]) for name in required):
             return record.run_id
     raise ConfigError(
         f"--from {start}: no earlier run of this work directory has the results of {', '.join(required)}; run without "

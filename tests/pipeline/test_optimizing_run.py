@@ -95,6 +95,7 @@ class TestLife:
 
         bundle = Path(record.bundle)
         assert bundle == project.workdir.root / "edge" / "1"
+        assert "telling shapes apart" in (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
         findings = verify_bundle(bundle)
         assert {finding.status for finding in findings} == {"passed"}, findings
         card = json.loads((bundle / "model_card.json").read_text())

@@ -82,6 +82,8 @@ class TestLife:
         version = served(project.base)
         assert version is not None and version.number == 1
         assert not verify(version.path, version.manifest)
+        card = (version.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert "# shapes" in card and "| accuracy | test |" in card
         assert version.metrics["accuracy"] >= 0.5
         manifest = version.manifest
         assert manifest.labels == ("circle", "cross", "square")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import artifact
 
-from pipeline.graph import BEAM_ARGS
+from pipeline.beam_options import IN_PROCESS
 
 T = TypeVar("T", bound=artifact.Artifact)
 
@@ -33,8 +34,8 @@ def made(kind: type[T], folder: Path, **properties: Any) -> T:
     return made_artifact
 
 
-def executor(kind: type[BaseExecutor], folder: Path) -> Any:
-    """Return an executor as TFX would make it."""
+def executor(kind: type[BaseExecutor], folder: Path, beam_args: Sequence[str] = IN_PROCESS) -> Any:
+    """Return an executor as TFX would make it, on an engine of Beam's."""
     if issubclass(kind, BaseBeamExecutor):
-        return kind(BaseBeamExecutor.Context(beam_pipeline_args=list(BEAM_ARGS), tmp_dir=str(folder), unique_id="1"))
+        return kind(BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), tmp_dir=str(folder), unique_id="1"))
     return kind(BaseExecutor.Context(tmp_dir=str(folder), unique_id="1"))

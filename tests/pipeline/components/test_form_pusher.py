@@ -12,7 +12,6 @@ from tfx.types import standard_artifacts
 
 from pipeline.components import form_pusher
 from pipeline.components.artifacts import ModelVariant, VariantResults
-from pipeline.config.card import CardSettings
 from pipeline.evaluation.verdict import Verdict, read_verdict
 from pipeline.optimizing import results
 from serving.certify.picks import pick
@@ -23,6 +22,7 @@ from serving.measure.images import ImageBatches
 from serving.measure.size import measure_size
 from serving.publish import versions
 from tests.pipeline.components.artifacts import executor, made
+from tests.pipeline.report.made_up import ingestion, summary
 from tests.serving.delivery.conftest import LABELS, pixels
 from tests.serving.forms.test_onnxruntime import write
 
@@ -59,13 +59,23 @@ def push(root: Path, inputs: dict[str, list[Any]], blessed: int = 1, run: str = 
         "model_blessing": [made(standard_artifacts.ModelBlessing, root / run / "b", blessed=blessed)],
         "infra_blessing": [made(standard_artifacts.InfraBlessing, root / run / "i", blessed=1)],
     }
+    described = {
+        "examples": [made(standard_artifacts.Examples, root / run / "examples")],
+        "evaluation": [made(standard_artifacts.ModelEvaluation, root / run / "evaluation")],
+    }
+    for key, file, content in (
+        ("examples", "ingest_report.json", ingestion()),
+        ("evaluation", "summary.json", summary(0.9, None)),
+    ):
+        Path(described[key][0].uri, file).write_text(json.dumps(content), encoding="utf-8")
+    card = {"license": "MIT", "limits": ["no plants"], "intended_use": "tests"}
     executor(form_pusher.Executor, root / "tmp").Do(
-        {**inputs, **blessings},
+        {**inputs, **blessings, **described},
         {"pushed": [pushed]},
         {
             "destination": str(root / "forms"),
             "manifest": json.dumps({"name": "animals", "config_hash": "c", "data_fingerprint": "d"}),
-            "card": CardSettings(license="MIT", limits=("no plants",)).model_dump_json(),
+            "card": json.dumps({"card": card, "architecture": "net", "image": [8, 8, 3], "split": "test"}),
         },
     )
     verdict = read_verdict(pushed.uri)
@@ -86,6 +96,7 @@ def test_the_pick_is_published_once_with_its_card(tmp_path):
     assert (version.manifest.name, version.manifest.data_fingerprint) == ("animals", "d")
     assert version.manifest.labels == LABELS
     assert check_folder(version.path).version == "ab" * 6
+    assert "- no plants" in (version.path / "MODEL_CARD.md").read_text(encoding="utf-8")
     card = FormCard.from_json((version.path / "server_cpu" / "card.json").read_text(encoding="utf-8"))
     assert (card.license, card.limits, card.runtime.version) == ("MIT", ("no plants",), "1.2.3")
     assert (card.quantization.calibration_images, card.quantization.calibration_seed) == (40, 7)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pipeline.evaluation.verdict import Verdict, write_verdict
 from pipeline.runners.facts import stage_facts
 
@@ -28,6 +30,17 @@ def test_a_training_names_its_epochs_and_accuracy(tmp_path):
     (tmp_path / "history.json").write_text(json.dumps(history), encoding="utf-8")
     sentence = stage_facts("Trainer", {"model": ["none"], "model_run": [str(tmp_path)]}).sentence
     assert sentence == "2 epochs: accuracy 0.7500, on eval 0.7000"
+
+
+@pytest.mark.parametrize(
+    ("processes", "replicas", "said"), [(1, 1, ""), (1, 4, ", on 4 devices"), (2, 4, ", on 4 devices of 2 processes")]
+)
+def test_a_training_on_several_devices_says_so(tmp_path, processes, replicas, said):
+    (tmp_path / "history.json").write_text('[{"accuracy": 0.5, "eval_accuracy": 0.4}]', encoding="utf-8")
+    record = {"strategy": "workers", "processes": processes, "replicas": replicas}
+    (tmp_path / "distribution.json").write_text(json.dumps(record), encoding="utf-8")
+    sentence = stage_facts("Trainer", {"model_run": [str(tmp_path)]}).sentence
+    assert sentence == f"1 epochs: accuracy 0.5000, on eval 0.4000{said}"
 
 
 def test_a_search_names_what_it_found(tmp_path):
