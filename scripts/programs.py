@@ -1,4 +1,4 @@
-"""Programs that some tests drive and that no Python package carries: a browser, Redis, Prometheus' tools, load.
+"""Programs that some tests drive and that no Python package carries: a browser, databases, Prometheus' tools, load.
 
     python3 scripts/programs.py             install what is missing (Debian and Ubuntu, as root)
     python3 scripts/programs.py --check     only say by the exit code (0 or 1) whether all is there
@@ -21,13 +21,17 @@ PROGRAMS = {
     "amtool": "prometheus-alertmanager",
     "wrk": "wrk",
     "h2load": "nghttp2-client",
+    "mariadbd": "mariadb-server",
+    "pg_ctlcluster": "postgresql",
 }
+SERVERS = ("/usr/sbin",)  # where servers lie, which not every user has on the PATH
 QUIET = ("-y", "-qq", "--no-install-recommends")
 
 
 def missing() -> dict[str, str]:
     """Package by program, of what is not on the PATH."""
-    return {program: package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *SERVERS])
+    return {program: package for program, package in PROGRAMS.items() if shutil.which(program, path=places) is None}
 
 
 def main(arguments: list[str]) -> int:
