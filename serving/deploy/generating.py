@@ -48,11 +48,32 @@ def generate(settings: DeploySettings, out_dir: str | os.PathLike[str], *, force
         ServingError: the folder cannot be written, or files in it were not written by this function or changed
             since.
     """
+    return write_files(out_dir, _contents(settings), force=force)
+
+
+def write_files(
+    out_dir: str | os.PathLike[str], files: Mapping[str, str], *, record: str = RECORD, force: bool = False
+) -> Generated:
+    """Write generated files, and remove those of the last time that are no longer made.
+
+    Args:
+        out_dir: the folder; made if missing, and never emptied.
+        files: content by path relative to the folder.
+        record: name of the file that says what was generated.
+        force: overwrite files that were changed by hand.
+
+    Returns:
+        What became of each file.
+
+    Raises:
+        ServingError: the folder cannot be written, or files in it were not written by this function or changed
+            since.
+    """
     folder = Path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder / f"{RECORD}.lock", _LOCK_SECONDS):
-            return _write(folder, _contents(settings), force)
+        with exclusive_lock(folder / f"{record}.lock", _LOCK_SECONDS):
+            return _write(folder, files, record, force)
     except OSError as error:
         raise ServingError(f"{error.filename or folder} cannot be written: {error.strerror}.") from error
 
@@ -63,8 +84,8 @@ def _contents(settings: DeploySettings) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _write(folder: Path, files: Mapping[str, str], force: bool) -> Generated:
-    known = _read_record(folder)
+def _write(folder: Path, files: Mapping[str, str], record: str, force: bool) -> Generated:
+    known = _read_record(folder / record)
     made = {path: _digest(text.encode()) for path, text in files.items()}
     on_disk = {path: _digest_of(folder / path) for path in {*files, *known}}
     foreign = sorted(
@@ -82,14 +103,14 @@ def _write(folder: Path, files: Mapping[str, str], force: bool) -> Generated:
     removed = sorted(path for path in known if path not in files and on_disk[path] is not None)
     # Both states of every file are on record before the first one changes, so that a crash half-way leaves nothing
     # that looks changed by hand.
-    _write_record(folder, {path: [*known.get(path, ()), *filter(None, [made.get(path)])] for path in on_disk})
+    _write_record(folder / record, {path: [*known.get(path, ()), *filter(None, [made.get(path)])] for path in on_disk})
     for path in written:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         write_durably(target, files[path])
     for path in removed:
         (folder / path).unlink()
-    _write_record(folder, {path: [digest] for path, digest in made.items()})
+    _write_record(folder / record, {path: [digest] for path, digest in made.items()})
     return Generated(tuple(written), tuple(path for path in files if path not in written), tuple(removed))
 
 
@@ -106,11 +127,11 @@ def _digest_of(path: Path) -> str | None:
         raise ServingError(f"{path} is a folder; a file of that name is to be written. Move it away.") from None
 
 
-def _read_record(folder: Path) -> dict[str, list[str]]:
+def _read_record(path: Path) -> dict[str, list[str]]:
     """Digests that were generated, by path; a damaged record counts as none, which overwrites nothing."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        return {path: list(digests) for path, digests in record["files"].items() if _stays_inside(path)}
+        record = json.loads(path.read_text("utf-8"))
+        return {name: list(digests) for name, digests in record["files"].items() if _stays_inside(name)}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -119,5 +140,5 @@ def _stays_inside(path: str) -> bool:
     return not os.path.isabs(path) and ".." not in Path(path).parts
 
 
-def _write_record(folder: Path, files: Mapping[str, list[str]]) -> None:
-    write_durably(folder / RECORD, json.dumps({"files": dict(sorted(files.items()))}, indent=1) + "\n")
+def _write_record(path: Path, files: Mapping[str, list[str]]) -> None:
+    write_durably(path, json.dumps({"files": dict(sorted(files.items()))}, indent=1) + "\n")
