@@ -1,0 +1,1 @@
+"""Looking back at runs: which there were, what each made, what a version came from, what may be removed."""
