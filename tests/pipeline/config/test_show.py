@@ -32,16 +32,28 @@ def fields_of(model: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, .
     return found
 
 
+def within_nothing(config: Any, path: tuple[str, ...]) -> bool:
+    """Return whether a path leads into a section that isn't there, such as `vertex.schedule`."""
+    for name in path[:-1]:
+        config = getattr(config, name)
+        if config is None:
+            return True
+    return False
+
+
 def test_every_field_has_one_line_of_help() -> None:
     missing = [path for path, text in fields_of(Config) if not text or "\n" in text]
     assert not missing
 
 
 def test_every_field_stands_in_the_text_with_its_help(minimal: Path) -> None:
-    text = render_yaml(load(minimal).config)
+    config = load(minimal).config
+    text = render_yaml(config)
     lines = parse(text).lines
     rows = text.splitlines()
-    for path, help_line in fields_of(Config):
+    shown = [(path, help_line) for path, help_line in fields_of(Config) if not within_nothing(config, path)]
+    assert len(shown) > 100
+    for path, help_line in shown:
         assert rows[lines[path] - 2].strip() == f"# {help_line}"
 
 

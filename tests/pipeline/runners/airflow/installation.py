@@ -1,8 +1,7 @@
 """A real Airflow for tests: its processes in a home of their own, and what its REST API says.
 
 Comes in: 3 or 2, and a folder of DAGs. Goes out: a running installation with LocalExecutor on a PostgreSQL of the
-session: Airflow 2 refuses SQLite where tasks run side by side, and under load the processes of Airflow 3 wait for it
-longer than they have patience.
+session: Airflow 2 refuses SQLite where tasks run side by side, and both versions are to run on the same.
 """
 
 from __future__ import annotations
