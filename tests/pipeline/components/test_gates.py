@@ -13,6 +13,7 @@ from pipeline.components.bulk_inferrer import Executor as BulkInferrerExecutor
 from pipeline.evaluation.verdict import read_verdict
 from serving.publish import versions
 from tests.pipeline.components.artifacts import executor, made
+from tests.pipeline.report.made_up import ingestion, summary
 from tests.serving.saved_models import LABELS, build_classifier, encode_png, picture, to_example
 
 
@@ -68,9 +69,11 @@ def test_a_good_model_is_blessed_and_a_damaged_one_is_refused_with_the_reason(tm
 def push(folder, model, *, blessed, infra_blessed, **properties):
     """Run the Pusher and return its artifact."""
     evaluation = made(standard_artifacts.ModelEvaluation, folder / "evaluation")
-    summary = {"slices": [{"model": "candidate", "slice": {}, "metrics": {"accuracy": 0.75}}]}
-    (folder / "evaluation" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    examples = made(standard_artifacts.Examples, folder / "examples")
+    (folder / "evaluation" / "summary.json").write_text(json.dumps(summary(0.75, None)), encoding="utf-8")
+    (folder / "examples" / "ingest_report.json").write_text(json.dumps(ingestion()), encoding="utf-8")
     inputs = {
+        "examples": [examples],
         "model": [model],
         "evaluation": [evaluation],
         "model_blessing": [made(standard_artifacts.ModelBlessing, folder / "b", blessed=int(blessed))],
@@ -78,10 +81,16 @@ def push(folder, model, *, blessed, infra_blessed, **properties):
     }
     pushed = made(standard_artifacts.PushedModel, folder / "pushed")
     manifest = {"name": "shapes", "config_hash": "c", "data_fingerprint": "d"}
+    card = {"card": {"intended_use": "tests"}, "architecture": "net", "image": [8, 8, 3], "split": "test"}
     executor(pusher.Executor, folder / "tmp").Do(
         inputs,
         {"pushed_model": [pushed]},
-        {"destination": str(folder.parent / "served"), "manifest": json.dumps(manifest), **properties},
+        {
+            "destination": str(folder.parent / "served"),
+            "manifest": json.dumps(manifest),
+            "card": json.dumps(card),
+            **properties,
+        },
     )
     return pushed
 
@@ -107,6 +116,7 @@ def test_a_blessed_model_is_pushed_once_with_its_manifest(tmp_path, trained):
     assert verdict is not None and "already there as version 1" in verdict.sentence
     (version,) = versions(tmp_path / "served")
     assert version.ok and version.metrics["accuracy"] == 0.75
+    assert "| accuracy | test | 0.75 |" in (version.path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert version.manifest.labels == tuple(LABELS)
     assert version.manifest.data_fingerprint == "d"
 
