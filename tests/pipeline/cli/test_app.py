@@ -118,3 +118,12 @@ def test_logged_requests_become_warm_up_requests(here, capsys):
     assert run(["warmup", "logs", "--model", "m", "--out", "w"]) == 0
     assert "1 requests of m" in capsys.readouterr().out
     assert (here / "w").stat().st_size > 0
+
+
+def test_no_process_compiles_grammars_that_it_does_not_need():
+    import subprocess
+    import sys
+
+    words = "import sys; from pipeline.__main__ import set_up_process; set_up_process(); import jsonschema; "
+    done = subprocess.run([sys.executable, "-c", words + "sys.exit('lark' in sys.modules)"], check=False)
+    assert done.returncode == 0
