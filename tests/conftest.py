@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -15,6 +14,8 @@ import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # as `pipeline.__main__` does
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("house", deadline=None)

@@ -32,8 +32,8 @@ _LOG_ODDS_LIMIT = 20.0
 _SMALLEST_PROBABILITY = 1e-15
 """Floor under the logarithm of the log loss; as in scikit-learn, so that one certain mistake isn't infinite."""
 
-_STEP = 2.0**-24
-"""Sums of multiples of this are exact in float64 up to 2**29, more than ten million examples can add up to."""
+_STEP = 2.0**-28
+"""Sums of multiples of this are exact in float64 up to 2**25: a million examples at the largest loss there is."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def count(labels: np.ndarray, probabilities: np.ndarray, top_k: int) -> SliceCou
     return SliceCounts(
         confusion=np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes),
         top_k_hits=int((rank < top_k).sum()),
-        log_loss_sum=float(_exact(-np.log(np.maximum(true_scores, _SMALLEST_PROBABILITY)).sum())),
-        confidence_sum=_exact(np.bincount(bins, confidence, CALIBRATION_BINS)),
+        log_loss_sum=float(_in_steps(-np.log(np.maximum(true_scores, _SMALLEST_PROBABILITY))).sum()),
+        confidence_sum=np.bincount(bins, _in_steps(confidence), CALIBRATION_BINS),
         correct=np.bincount(bins[predicted == labels], minlength=CALIBRATION_BINS),
         seen=np.bincount(bins, minlength=CALIBRATION_BINS),
         positives=positives,
@@ -107,7 +107,7 @@ def count(labels: np.ndarray, probabilities: np.ndarray, top_k: int) -> SliceCou
     )
 
 
-def _exact(values: np.ndarray) -> np.ndarray:
+def _in_steps(values: np.ndarray) -> np.ndarray:
     """Return float64 values rounded to multiples of `_STEP`, whose sums are exact and so know no order."""
     return np.round(values / _STEP) * _STEP
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ml_metadata import errors
 from tfx.dsl.io import fileio
 from tfx.orchestration import metadata as tfx_metadata
 from tfx.orchestration.portable import data_types, launcher
@@ -96,7 +97,7 @@ class HookedLauncher(launcher.Launcher):
     def _publish_failed_execution(self, *args: Any, **kwargs: Any) -> None:
         try:
             self._access.patiently(lambda: super(HookedLauncher, self)._publish_failed_execution(*args, **kwargs))
-        except (MetadataAway, ConfigError) as error:  # the node's own error is the one to show
+        except (MetadataAway, ConfigError, errors.StatusError) as error:  # the node's own error is the one to show
             _log.warning("that the node failed isn't in the metadata store: %s", error)
 
     def _run_executor(self, execution_info: data_types.ExecutionInfo) -> execution_result_pb2.ExecutorOutput:

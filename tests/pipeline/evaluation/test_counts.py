@@ -32,7 +32,7 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(examples, classes, cu
     parts = count(labels[:at], p[:at], 3) + count(labels[at:], p[at:], 3)
     whole = count(labels, p, 3)
     for name, value in as_dict(whole).items():
-        np.testing.assert_allclose(as_dict(parts)[name], value, rtol=1e-12, err_msg=name)
+        np.testing.assert_array_equal(as_dict(parts)[name], value, err_msg=name)  # whichever worker counts what
     assert whole.examples == examples
 
 
