@@ -31,7 +31,7 @@ import tensorflow as tf
 from trainer import cluster as clusters
 from trainer import rendezvous
 from trainer.errors import TrainerError, WorkerLostError
-from trainer.inputs import WHOLE, Share
+from trainer.shares import WHOLE, Share
 
 Mode = Literal["auto", "off", "mirrored", "workers"]
 

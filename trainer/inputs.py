@@ -11,12 +11,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TrainerError
+from trainer.shares import WHOLE, Share
 from transform import features
 
 Decoder = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -36,31 +36,6 @@ EVAL_BATCH = 512
 # Encoded examples in the shuffle buffer of a split that is read from its files.
 SHUFFLE_EXAMPLES = 10_000
 SHUFFLE_BYTES = 64_000_000
-
-
-class Share(NamedTuple):
-    """The devices of one process among all that take part in a training; by default there is one of each.
-
-    Attributes:
-        replicas: number of devices in all processes together.
-        first: number of the first device of this process, from 0.
-        devices: number of devices of this process.
-    """
-
-    replicas: int = 1
-    first: int = 0
-    devices: int = 1
-
-    def of(self, pieces: tf.Tensor) -> tf.Tensor:
-        """Return of a tensor [N, replicas, ...] what belongs to this process, [N * devices, ...]."""
-        if self == WHOLE:
-            return pieces[:, 0]
-        own = pieces[:, self.first : self.first + self.devices]
-        return tf.reshape(own, tf.concat([[-1], tf.shape(pieces)[2:]], 0))
-
-
-WHOLE = Share()
-"""One process with one device."""
 
 
 @dataclass(frozen=True)

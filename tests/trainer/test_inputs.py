@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.trainer.conftest import example
 from trainer import inputs
 from trainer.errors import TrainerError
+from trainer.shares import Share
 from transform import augment, features
 from transform.images import decode_and_resize_batch
 
@@ -156,7 +157,7 @@ def test_a_sample_of_more_than_there_is_is_all_of_it(
 @pytest.mark.parametrize(("replicas", "local"), [(4, 2), (3, 3)])
 def test_processes_together_see_the_batches_of_one(split: inputs.Split, replicas: int, local: int) -> None:
     whole = batches_of(inputs.training(split, 60, range(2), 1))
-    shares = [inputs.Share(replicas, first, local) for first in range(0, replicas, local)]
+    shares = [Share(replicas, first, local) for first in range(0, replicas, local)]
     parts = [batches_of(inputs.training(split, 60, range(2), 1, share=share)) for share in shares]
     assert [len(part) for part in parts] == [len(whole) * local] * len(shares)
     for step, (images, labels) in enumerate(whole):
@@ -173,7 +174,7 @@ def test_devices_change_their_images_in_different_ways(split: inputs.Split) -> N
         key = tf.ensure_shape(tf.numpy_function(lambda value: keys.append(tuple(value)) or value, [key], tf.int64), [2])
         return images + tf.cast(0 * key[0], tf.uint8), targets
 
-    for share in (inputs.Share(2, 0, 1), inputs.Share(2, 1, 1)):
+    for share in (Share(2, 0, 1), Share(2, 1, 1)):
         batches_of(inputs.training(split, 60, range(2), 9, remember, share=share))
     assert sorted(keys) == [(9, number) for number in range(2 * 2 * 5)]
 
@@ -185,7 +186,7 @@ def test_processes_together_evaluate_every_example_once(
     steps = inputs.evaluation_steps(split, replicas, batch_size)
     seen = []
     for first in range(0, replicas, local):
-        share = inputs.Share(replicas, first, local)
+        share = Share(replicas, first, local)
         endless = inputs.evaluation(split, batch_size, share)
         batches = batches_of(endless.take(2 * steps * local))
         assert all(0 < len(labels) <= batch_size for _, labels in batches)
