@@ -39,8 +39,9 @@ class PostgresqlStore(metadata_store.MetadataStore):
 
 def to_database(message: Message) -> None:
     """Turn a request into what the database can keep, in place."""
-    for part in list(_parts(message)):
+    for part in _parts(message):
         _replace(part, BACKSLASH, STAND_IN)
+    for part in list(_parts(message)):
         properties = getattr(part, _PROPERTIES, {})
         for name in [name for name in properties if len(properties[name].string_value) > PIECE]:
             text = properties[name].string_value
@@ -56,7 +57,7 @@ def from_database(message: Message) -> None:
         for key in sorted((key for key in properties if _MARK in key), key=lambda key: int(key.partition(_MARK)[2])):
             properties[key.partition(_MARK)[0]].string_value += properties[key].string_value
             del properties[key]
-    for part in list(_parts(message)):
+    for part in _parts(message):
         _replace(part, STAND_IN, BACKSLASH)
 
 

@@ -66,6 +66,8 @@ app.command("deploy")(serving.deploy)
 app.command("beam-worker")(workers.beam_worker)
 app.command("doctor")(diagnosing.doctor)
 
+_INTERRUPTED = 130
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command.
@@ -79,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; the next run continues at the stage that was running", 130)
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -92,7 +94,13 @@ def run(arguments: Sequence[str]) -> int:
             return _say(str(error), code)
         show()
         return code
+    if result == _INTERRUPTED:  # what typer makes of an interrupt
+        return _interrupted()
     return result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    return _say("interrupted; the next run continues at the stage that was running", _INTERRUPTED)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -129,7 +129,8 @@ class AirflowApi:
         if answer.status == 403:
             raise ConfigError(
                 f"Airflow at {self._url} does not allow this (403): {_reason(answer)}; the user needs the rights to "
-                f"read and to start DAGs; credentials come from {_CREDENTIALS}"
+                "read and to start DAGs, and Airflow 2 says the same of a wrong password; credentials come from "
+                f"{_CREDENTIALS}"
             )
         return answer
 
