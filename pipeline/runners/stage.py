@@ -92,7 +92,7 @@ class CompiledRun:
             self._note_execution(outcome, info)
         except BaseException as error:
             stage.state = STAGE_FAILED
-            stage.detail = str(error).split("\n", 1)[0]
+            stage.detail = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error).split("\n", 1)[0]
             if isinstance(error, GateRefused):
                 outcome.facts = Facts(verdict=error.verdict)
             raise
