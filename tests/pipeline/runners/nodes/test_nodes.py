@@ -41,6 +41,14 @@ def plan(project):
     return plan
 
 
+@pytest.fixture(scope="module")
+def refused(project, plan):
+    """Return the plan of a run whose model the Evaluator refused; it isn't finished."""
+    other = project.prepare("strict", "evaluate.gates.accuracy.min=0.999")
+    project.drive(other)
+    return other
+
+
 @pytest.fixture
 def own_process(monkeypatch):
     """Restore what the command changes in its process."""
@@ -92,13 +100,11 @@ class TestRun:
         assert [verdict["gate"] for verdict in after.verdicts] == ["Evaluator"]
         before.save(project.workdir.records)
 
-    def test_a_refused_model_ends_the_run_as_refused(self, project, plan):
-        other = project.prepare("strict", "evaluate.gates.accuracy.min=0.999")
-        project.drive(other)
-        record = project.finish(other)
+    def test_a_refused_model_ends_the_run_as_refused(self, project, refused):
+        record = project.finish(refused)
         assert record.state == REFUSED
         assert record.stage("Trainer").state == HIT
-        assert project.finish(other) == record
+        assert project.finish(refused) == record
 
     def test_what_was_not_run_is_named_when_a_run_is_finished(self, project, plan):
         other = project.prepare("short")
@@ -229,10 +235,8 @@ class TestCommands:
         assert "there is no run 'nobody'" in capfd.readouterr().err
         assert run(["finish-run", "--run-id", "nobody"]) == 2
 
-    def test_a_refused_run_ends_with_3_and_its_sentence(self, project, plan, capfd):
-        other = project.prepare("strict-command", "evaluate.gates.accuracy.min=0.999")
-        project.drive(other)
-        assert run(["finish-run", "--run-id", "strict-command", "-w", str(project.workdir.root)]) == 3
+    def test_a_refused_run_ends_with_3_and_its_sentence(self, project, refused, capfd):
+        assert run(["finish-run", "--run-id", refused.run_id, "-w", str(project.workdir.root)]) == 3
         assert "accuracy" in capfd.readouterr().err
 
     def test_a_work_directory_that_moved_away(self, project, plan, tmp_path, capfd):
