@@ -175,9 +175,8 @@ def summarize(bench: Bench) -> None:
         ("REST float", floats, 2.5),
     ):
         _ratio(f"CPU of {payload} at 32 clients / Session call", bench.median("slipway", payload, 32), base, target)
-    for what, payload, ours, target in (
-        ("FastAPI + model(x)", "REST image", "REST image", 30), ("MLServer", "V2 float", "REST float", 3),
-    ):  # fmt: skip
+    others = [(name, "REST image", "REST image", 30) for name in servers.FASTAPI]
+    for what, payload, ours, target in (*others, ("MLServer", "V2 float", "REST float", 3)):
         for clients in (1, 8, 32):
             name = f"CPU of {what}, {payload} at {clients} clients / slipway"
             _ratio(
@@ -239,7 +238,8 @@ def set_up(bench: Bench, stack: ExitStack, options: argparse.Namespace) -> None:
     (bench.scratch / "bodies").mkdir()
     bench.bodies = load.write_bodies(bench.scratch / "bodies", pictures, pixels)
     started = [servers.start_slipway(directory.parent, bench.scratch / "slipway.log")]
-    started.append(servers.start_fastapi(directory, bench.scratch / "fastapi.log"))
+    for name, keras in servers.FASTAPI.items():
+        started.append(servers.start_fastapi(name, directory, bench.scratch / f"fastapi-{keras}.log"))
     if options.mlserver is None:
         print("MLServer is skipped: no --mlserver DIRECTORY for its environment was given")
     else:

@@ -1,11 +1,15 @@
 """The server that one writes first: a FastAPI handler that decodes the picture and calls `model(x)`.
 
-python benchmarks/serving/fastapi_server.py MODEL_DIR PORT
+    python benchmarks/serving/fastapi_server.py MODEL_DIR PORT KERAS
+
+KERAS is `tf_keras`, which Slipway's models are made with, or `keras`, the version 3 that `tf.keras` means in
+TensorFlow 2.16. The handler is a coroutine: in FastAPI's thread pool calls side by side crash the process.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -17,13 +21,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import fastapi
 import numpy as np
 import tensorflow as tf
-import tf_keras
 import uvicorn
 
 
-def main(directory: Path, port: int) -> None:
+def main(directory: Path, port: int, keras: str) -> None:
     """Serve the model until the process is ended."""
-    model = tf_keras.models.load_model(directory / "assets.extra" / "model.keras")
+    model = importlib.import_module(keras).models.load_model(directory / "assets.extra" / f"{keras}.keras")
     app = fastapi.FastAPI()
 
     @app.post("/v1/models/cnn:predict")
@@ -40,4 +43,4 @@ def main(directory: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 _SCRIPT = """
 local requests, next = {}, 0
@@ -90,8 +91,8 @@ def write_bodies(directory: Path, pictures: Sequence[bytes], pixels: np.ndarray)
         floats = image[None]
         bodies = {
             "REST image": json.dumps({"instances": [{"b64": base64.b64encode(picture).decode()}]}).encode(),
-            "REST float": json.dumps({"signature_name": "predict_floats", "instances": floats.tolist()}).encode(),
-            "V2 float": json.dumps({"inputs": [_v2(floats)]}).encode(),
+            "REST float": _json({"signature_name": "predict_floats", "instances": floats}),
+            "V2 float": _json({"inputs": [_v2(floats)]}),
             "gRPC image": _grpc("serving_default", "image_bytes", np.array([picture], dtype=object)),
             "gRPC float": _grpc("predict_floats", "image", floats),
         }
@@ -102,8 +103,13 @@ def write_bodies(directory: Path, pictures: Sequence[bytes], pixels: np.ndarray)
     return files
 
 
+def _json(body: dict[str, object]) -> bytes:
+    """JSON with as many digits as a float32 has, as Slipway's client writes it."""
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def _v2(floats: np.ndarray) -> dict[str, object]:
-    return {"name": "image", "shape": list(floats.shape), "datatype": "FP32", "data": floats.ravel().tolist()}
+    return {"name": "image", "shape": list(floats.shape), "datatype": "FP32", "data": floats.ravel()}
 
 
 def _grpc(signature: str, name: str, array: np.ndarray) -> bytes:

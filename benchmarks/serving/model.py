@@ -17,23 +17,32 @@ CLASSES = 10
 FLOATS = "predict_floats"
 
 
-def export(directory: Path) -> None:
-    """Write the SavedModel; its `serving_default` takes encoded images, its `predict_floats` pixels in [0, 1]."""
-    import tensorflow as tf
-    import tf_keras
-    from tf_keras import layers
-
-    # Without autograph: it would convert the sources of tf_keras for nothing.
-    function = functools.partial(tf.function, autograph=False)
-    tf_keras.utils.set_random_seed(7)
-    image = tf_keras.Input(SIZE, name="image")
+def build(keras: Any) -> Any:
+    """The model that gives logits, made by Keras 2 (`tf_keras`) or Keras 3 (`keras`)."""
+    layers = keras.layers
+    keras.utils.set_random_seed(7)
+    image = keras.Input(SIZE, name="image")
     hidden = image
     for filters in (32, 64, 128):
         hidden = layers.Conv2D(filters, 3, padding="same", use_bias=False)(hidden)
         hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
         hidden = layers.MaxPooling2D()(hidden)
     logits = layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(hidden))
-    model = tf_keras.Model(image, logits)
+    return keras.Model(image, logits)
+
+
+def export(directory: Path) -> None:
+    """Write the SavedModel; its `serving_default` takes encoded images, its `predict_floats` pixels in [0, 1].
+
+    The models of both Keras versions lie in `assets.extra`, as `tf_keras.keras` and `keras.keras`.
+    """
+    import keras
+    import tensorflow as tf
+    import tf_keras
+
+    # Without autograph: it would convert the sources of tf_keras for nothing.
+    function = functools.partial(tf.function, autograph=False)
+    model = build(tf_keras)
 
     class Module(tf.Module):
         def __init__(self) -> None:
@@ -57,7 +66,8 @@ def export(directory: Path) -> None:
     signatures = {"serving_default": module.from_bytes, FLOATS: module.from_floats}
     tf.saved_model.save(module, str(directory), signatures=signatures)
     (directory / "assets.extra").mkdir()
-    model.save(directory / "assets.extra" / "model.keras")
+    model.save(directory / "assets.extra" / "tf_keras.keras")
+    build(keras).save(directory / "assets.extra" / "keras.keras")
 
 
 def pictures(count: int) -> list[bytes]:

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 300
 _TICKS = os.sysconf("SC_CLK_TCK")
 CONSTANT = "HTTP alone"
+# By name in the results: the package that the model comes from.
+FASTAPI = {"FastAPI + model(x)": "tf_keras", "FastAPI + model(x), Keras 3": "keras"}
 MLSERVER = ("mlserver==1.6.1", "setuptools<80", "tensorflow==2.16.2")
 
 
@@ -95,14 +97,14 @@ def start_constant(answer: Path, log: Path) -> Server:
     return Server(CONSTANT, process, urls, predict, log)
 
 
-def start_fastapi(directory: Path, log: Path) -> Server:
-    """Start the FastAPI handler that calls `model(x)`."""
+def start_fastapi(name: str, directory: Path, log: Path) -> Server:
+    """Start the FastAPI handler that calls `model(x)`; the name is one of `FASTAPI`."""
     port = free_port()
     script = "benchmarks/serving/fastapi_server.py"
-    process = _start([sys.executable, "-W", "ignore", script, str(directory), str(port)], log)
+    process = _start([sys.executable, "-W", "ignore", script, str(directory), str(port), FASTAPI[name]], log)
     predict = f"http://127.0.0.1:{port}/v1/models/cnn:predict"
     urls = {"REST image": predict, "REST float": predict}
-    return Server("FastAPI + model(x)", process, urls, f"http://127.0.0.1:{port}/openapi.json", log)
+    return Server(name, process, urls, f"http://127.0.0.1:{port}/openapi.json", log)
 
 
 def start_mlserver(directory: Path, environment: Path, scratch: Path, log: Path) -> Server:
