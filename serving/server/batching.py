@@ -3,9 +3,10 @@
 Comes in: the arrays of single requests, from the event loop (`run`) or from any thread (`submit`). Goes out: the
 outputs of each, exactly its own rows. Called by the data plane; it calls `Servable.run` in threads of its own.
 
-No request waits for others unless `timeout_micros` says so: a worker that is free takes what has gathered while all
-were busy, so batches grow by themselves under load. A batch that fails is run again item by item, so that one bad item
-fails alone. Queues are bounded; deadlines and cancelled callers are honored before work is done.
+A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. No request
+waits for others unless `timeout_micros` says so, or a few milliseconds while a batch of its signature runs. A batch
+that fails is run again item by item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled
+callers are honored before work is done.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Batcher:
         self._lock = self._queues.lock
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle = 0
+        self._sleepers = 0
         self._waking_loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
         self._closing = False
@@ -186,9 +188,14 @@ class Batcher:
     def _wake(self) -> None:
         self._waking_loop = None
         with self._lock:
-            if self._idle and self._queues.ready:
-                self._idle -= 1
-                self._wakes.put(None)
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake an idle worker if there is something for it; the caller holds the lock."""
+        # Who sleeps until a batch is due need not be woken before that.
+        if self._idle and self._queues.ready and (not self._sleepers or self._queues.due(time.monotonic())):
+            self._idle -= 1
+            self._wakes.put(None)
 
     def _work(self) -> None:
         while not self._drained.done():
@@ -196,9 +203,9 @@ class Batcher:
                 batch, late, wait = self._queues.take(time.monotonic())
                 if batch is None:
                     self._idle += 1
-                elif self._idle and self._queues.ready:
-                    self._idle -= 1
-                    self._wakes.put(None)
+                    self._sleepers += wait is not None
+                else:
+                    self._wake_one()
             if late:
                 _deliver([(item, None, _too_late()) for item in late])
                 self._finish_if_drained()
@@ -218,11 +225,16 @@ class Batcher:
             self._wakes.get(timeout=seconds)
         except queue.Empty:
             with self._lock:
+                self._sleepers -= 1
                 if self._idle:
                     self._idle -= 1
                     return
             # Somebody woke this worker at the same moment: the token is in the queue.
             self._wakes.get()
+            return
+        if seconds is not None:
+            with self._lock:
+                self._sleepers -= 1
 
     def _answers(self, batch: Batch) -> list[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]:
         items = batch.items

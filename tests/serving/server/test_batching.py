@@ -74,6 +74,18 @@ def test_what_gathers_while_the_workers_are_busy_runs_together(batcher: Callable
     assert one.waiting_rows() == {}
 
 
+def test_a_second_batch_beside_the_first_is_worth_it(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    handle, one = FakeHandle(engine), batcher(workers=2)
+    with engine.held():
+        first = occupy(one, handle)
+        handle.servable.running.clear()
+        lonely = one.submit(handle, "serving_default", x(3))  # waits for some milliseconds, then runs all the same
+        assert handle.servable.running.wait(60)
+    assert [result(future) for future in (first, lonely)] == [[2000], [6]]
+    assert engine.rows() == [1, 1]
+
+
 def test_requests_of_one_turn_of_the_loop_run_together() -> None:
     engine = Engine()
 
