@@ -16,11 +16,11 @@ SET = [
     "vertex.image=europe-docker.pkg.dev/a-project/slipway/pipeline:1",
     "data.limit=400",
     "train.epochs=2",
-    "tune.mode=off",
+    "tune.trials=1",
+    "tune.epochs=1",
     "compress.variants=[tflite_float16]",
     "compress.budget={max_accuracy_drop: 1.0, max_worst_class_drop: 1.0}",  # 40 images prove nothing
     "evaluate.gates={accuracy: {min: 0.05, max_drop_vs_baseline: 0.5}}",
-    "bulk_infer.enabled=false",  # its container is like the others
 ]
 
 
@@ -35,6 +35,7 @@ def test_every_container_of_the_demo_runs(tmp_path: Path) -> None:
     states = {task.name: task.state for task in rehearsal.tasks}
     resolvers = {"Resolver-model-blessing-resolver", "Resolver-model-resolver"}
     assert all(state == ("resolved" if name in resolvers else "ran") for name, state in states.items()), states
+    assert {"Tuner", "Trainer", "Evaluator", "Pusher", "BulkInferrer"} <= set(states)
     folder = tmp_path / "there" / "gcs" / "bucket" / "slipway" / "digits"
     version = served(folder / "served")
     assert version is not None and version.number == 1
