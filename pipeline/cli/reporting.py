@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.records import RunRecord
+    from pipeline.workdir import WorkDir
 
 
 def report(
@@ -37,29 +38,31 @@ def report(
     if compare is not None:
         first, second = (run_named(place, name) for name in compare)
         target = out or place.reports / f"{first.stem}--{second.stem}.html"
-        page = _compared(first, second)
+        place.logs.mkdir(exist_ok=True)
+        with noise_to(place.logs / "report.log"):
+            page = _compared(first, second, place)
     else:
         record = last_run(place) if run is None else run_named(place, run)
         target = out or place.reports / f"{record.stem}.html"
         place.logs.mkdir(exist_ok=True)
         with noise_to(place.logs / "report.log"):
-            page = _rendered(record)
+            page = _rendered(record, place)
     _write(target, page)
     typer.echo(str(target))
     if open_ and not _shown(target):
         typer.echo("open this file in a browser")
 
 
-def _rendered(record: RunRecord) -> str:
+def _rendered(record: RunRecord, place: WorkDir) -> str:
     from pipeline.report.page import render
 
-    return render(record)
+    return render(record, place)
 
 
-def _compared(first: RunRecord, second: RunRecord) -> str:
-    from pipeline.report.page import render_comparison
+def _compared(first: RunRecord, second: RunRecord, place: WorkDir) -> str:
+    from pipeline.report.comparison import render_comparison
 
-    return render_comparison(first, second)
+    return render_comparison(first, second, place)
 
 
 def _write(target: Path, page: str) -> None:

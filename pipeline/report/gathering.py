@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.records import RunRecord, StageRecord
+
+T = TypeVar("T")
 
 HISTORY_FILE = "history.json"
 TRIALS_FILE = "tuner_results.json"
@@ -43,6 +46,8 @@ class Predictions:
     wrong: int
     mistakes: list[Mistake]
     """The wrong answers that the model was surest of, the surest first."""
+    right: dict[str, bool] = field(default_factory=dict)
+    """Whether the answer is right, by the digest of the image."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Evaluation:
     reliability: list[tuple[float, float, int]]
     """Mean confidence, accuracy and examples of each bin of the confidence."""
     slices: list[tuple[str, dict[str, float | None]]]
+    """The least accurate first."""
+
+    def recall_interval(self, label: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a class's recall; None for a class without examples."""
+        return interval(self.per_class[label]["recall"], self.support[label])
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,17 @@ class Findings:
     """Folder of the examples artifact."""
     model: Path | None = None
     """Folder of the SavedModel."""
+    gone: list[str] = field(default_factory=list)
+    """Stages whose files were removed since."""
+
+
+def interval(share: float | None, examples: float | None) -> tuple[float, float] | None:
+    """Return the 95 % interval of a share that was counted on so many examples; None where nothing was counted."""
+    from serving.measure.quality import wilson_interval
+
+    if share is None or not examples:
+        return None
+    return wilson_interval(round(share * examples), int(examples))
 
 
 def gather(record: RunRecord) -> Findings:
@@ -98,16 +119,23 @@ def gather(record: RunRecord) -> Findings:
     return Findings(
         record,
         ingestion=_json(examples, INGESTION_FILE),
-        statistics=statistics.features(_folder(record, "StatisticsGen", "statistics")),
-        anomalies=statistics.anomalies(_folder(record, "ExampleValidator", "anomalies")),
+        statistics=_read(statistics.features, _folder(record, "StatisticsGen", "statistics")) or [],
+        anomalies=_read(statistics.anomalies, _folder(record, "ExampleValidator", "anomalies")) or [],
         history=_json(_holding(record, "Trainer", HISTORY_FILE), HISTORY_FILE) or [],
         trials=_json(_holding(record, "Tuner", TRIALS_FILE), TRIALS_FILE) or [],
-        evaluation=_evaluation(_json(_holding(record, "Evaluator", SUMMARY_FILE), SUMMARY_FILE)),
-        predictions=_predictions(_folder(record, "BulkInferrer", "inference_result")),
+        evaluation=_read(_evaluation, _json(_holding(record, "Evaluator", SUMMARY_FILE), SUMMARY_FILE)),
+        predictions=_read(_predictions, _folder(record, "BulkInferrer", "inference_result")),
         forms=results.find(optimizer.outputs) if optimizer is not None else None,
         examples=examples,
         model=_holding(record, "Trainer", "Format-Serving/saved_model.pb", inner="Format-Serving"),
+        gone=[stage.id for stage in record.stages if _is_gone(stage)],
     )
+
+
+def _is_gone(stage: StageRecord) -> bool:
+    """Return whether the files of a stage were removed; what lies in a bucket isn't looked at."""
+    local = [folder for folder in stage.outputs if "://" not in folder]
+    return bool(local) and not any(map(os.path.exists, local))
 
 
 def _stage(record: RunRecord, name: str) -> StageRecord | None:
@@ -129,8 +157,18 @@ def _folder(record: RunRecord, name: str, key: str) -> Path | None:
     return next((folder for folder in _outputs(record, name) if folder.parent.name == key and folder.is_dir()), None)
 
 
+def _read(reader: Callable[[Any], T], place: Any) -> T | None:
+    """Return what a reader finds; None where files are damaged, since a report must not fail by it."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return reader(place)
+    except (OSError, ValueError, KeyError, TypeError, DecodeError):
+        return None
+
+
 def _json(folder: Path | None, file: str) -> Any:
-    """Return what a JSON file holds; None where it is missing or damaged, since a report must not fail by it."""
+    """Return what a JSON file holds; None where it is missing or damaged."""
     if folder is None:
         return None
     try:
@@ -147,6 +185,7 @@ def _evaluation(summary: Any) -> Evaluation | None:
     entries = {(entry["model"], _slice_name(entry["slice"])): entry for entry in summary["slices"]}
     whole = entries[(CANDIDATE, "")]
     before = entries.get((BASELINE, ""))
+    slices = [(name, entry["metrics"]) for (model, name), entry in entries.items() if model == CANDIDATE and name]
     return Evaluation(
         labels=summary["labels"],
         overall=whole["metrics"],
@@ -155,7 +194,7 @@ def _evaluation(summary: Any) -> Evaluation | None:
         support={label: sum(row) for label, row in zip(summary["labels"], whole["confusion"], strict=True)},
         confusion=whole["confusion"],
         reliability=[tuple(entry) for entry in whole["reliability"]],
-        slices=[(name, entry["metrics"]) for (model, name), entry in entries.items() if model == CANDIDATE and name],
+        slices=sorted(slices, key=lambda entry: entry[1].get("accuracy") or 0.0),
     )
 
 
@@ -168,14 +207,16 @@ def _predictions(folder: Path | None) -> Predictions | None:
     files = sorted(folder.glob("predictions-*.csv")) if folder is not None else []
     if not files:
         return None
+    right: dict[str, bool] = {}
     examples, wrong = 0, []
     for path in files:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 examples += 1
+                right[row["digest"]] = row["correct"] != "0"
                 if row["correct"] == "0":
                     wrong.append(
                         Mistake(row["origin"], row["digest"], row["label"], row["predicted"], float(row["probability"]))
                     )
     worst = sorted(wrong, key=lambda mistake: (-mistake.probability, mistake.digest))
-    return Predictions(examples, len(wrong), worst[:_MOST_MISTAKES])
+    return Predictions(examples, len(wrong), worst[:_MOST_MISTAKES], right)

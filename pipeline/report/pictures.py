@@ -21,10 +21,13 @@ from transform.progress import report
 
 _SAMPLES_PER_CLASS = 4
 _MOST_CLASSES = 24
-_MOST_GROUPS = 6
+_MOST_GROUPS = 8
 _MOST_IN_GROUP = 4
 _LOOKED_AT = 20_000
 """Examples of a split that are looked at for samples; they lie in random order, so every usual class is among them."""
+
+_SEARCHED = 200_000
+"""Examples that are searched for those with findings and mistakes; what was left out would be searched in vain."""
 
 _SIDE = 112
 _SEARCH_ORDER = ("test", "eval", "train")
@@ -40,14 +43,34 @@ class Shown:
     """Grad-CAM as a transparent picture to lay over it."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """One of several examples with the same content."""
+
+    name: str
+    label: str
+    split: str
+    """Empty where it was left out."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples with the same content, which is shown once."""
+
+    url: str
+    members: list[Member]
+    more: int
+    """Members that are not listed here."""
+
+
 @dataclass
 class Gallery:
     """All pictures of a report."""
 
     samples: dict[str, list[Shown]] = field(default_factory=dict)
     """By class."""
-    duplicates: list[list[Shown]] = field(default_factory=list)
-    conflicts: list[list[Shown]] = field(default_factory=list)
+    duplicates: list[Group] = field(default_factory=list)
+    conflicts: list[Group] = field(default_factory=list)
     mistakes: list[tuple[Mistake, Shown]] = field(default_factory=list)
 
 
@@ -57,6 +80,7 @@ class _Example:
     digest: str
     origin: str
     label: str
+    split: str
 
 
 def collect(findings: Findings) -> Gallery:
@@ -69,13 +93,11 @@ def collect(findings: Findings) -> Gallery:
     if findings.examples is None or findings.ingestion is None:
         return gallery
     groups = _groups(findings.ingestion)
-    names = {member["name"] for group in (*groups["duplicates"], *groups["conflicts"]) for member in group}
+    names = {member["name"] for found in groups.values() for group in found for member in group[:_MOST_IN_GROUP]}
     mistakes = findings.predictions.mistakes if findings.predictions else []
     gallery.samples = _samples(findings.examples, findings.ingestion["labels"][:_MOST_CLASSES])
     by_digest, by_origin = _search(findings.examples, {mistake.digest for mistake in mistakes}, names)
-    for kind, found in groups.items():
-        pictures = [[_of_group(member, by_origin) for member in group] for group in found]
-        setattr(gallery, kind, pictures)
+    gallery.duplicates, gallery.conflicts = ([_group(g, by_origin) for g in found] for found in groups.values())
     gallery.mistakes = _explained(findings.model, mistakes, by_digest)
     return gallery
 
@@ -83,18 +105,26 @@ def collect(findings: Findings) -> Gallery:
 def _groups(ingestion: dict[str, Any]) -> dict[str, list[list[dict[str, str]]]]:
     """Return the first groups of copies and of contents under two labels, with name and label of each member."""
     copies = [[{"name": name, "label": ""} for name in group] for group in ingestion["duplicates"]["groups"]]
-    found = {"duplicates": copies, "conflicts": ingestion["conflicts"]["groups"]}
-    return {kind: [group[:_MOST_IN_GROUP] for group in groups[:_MOST_GROUPS]] for kind, groups in found.items()}
+    conflicts = ingestion["conflicts"]["groups"]
+    told = {frozenset(member["name"] for member in group) for group in conflicts}
+    copies = [group for group in copies if frozenset(member["name"] for member in group) not in told]
+    return {"duplicates": copies[:_MOST_GROUPS], "conflicts": conflicts[:_MOST_GROUPS]}
 
 
-def _of_group(member: dict[str, str], by_origin: dict[str, _Example]) -> Shown:
-    example = by_origin.get(member["name"])
-    words = f"{member['name']} ({member['label']})" if member["label"] else member["name"]
-    return Shown(words, picture(example.content) if example else "")
+def _group(group: list[dict[str, str]], by_origin: dict[str, _Example]) -> Group:
+    members, url = [], ""
+    for entry in group[:_MOST_IN_GROUP]:
+        example = by_origin.get(entry["name"])
+        label = entry["label"] or (example.label if example else "")
+        members.append(Member(entry["name"], label, example.split if example else ""))
+        url = url or (picture(example.content) if example else "")
+    return Group(url, members, len(group) - len(members))
 
 
 def _samples(folder: Path, labels: list[str]) -> dict[str, list[Shown]]:
     """Return the first pictures of each class in the train split."""
+    from transform.sources.refs import printable
+
     found: dict[str, list[Shown]] = {label: [] for label in labels}
     missing = _SAMPLES_PER_CLASS * len(labels)
     for number, example in enumerate(_examples(folder, "train")):
@@ -102,7 +132,7 @@ def _samples(folder: Path, labels: list[str]) -> dict[str, list[Shown]]:
             break
         kept = found.get(example.label)
         if kept is not None and len(kept) < _SAMPLES_PER_CLASS:
-            kept.append(Shown(f"{example.label}: {example.origin}", picture(example.content)))
+            kept.append(Shown(f"{printable(example.label)}: {printable(example.origin)}", picture(example.content)))
             missing -= 1
     return found
 
@@ -116,7 +146,7 @@ def _search(folder: Path, digests: set[str], origins: set[str]) -> tuple[dict[st
     seen = 0
     for split in _SEARCH_ORDER:
         for example in _examples(folder, split):
-            if len(by_digest) == len(digests) and len(by_origin) == len(origins):
+            if seen >= _SEARCHED or (len(by_digest) == len(digests) and len(by_origin) == len(origins)):
                 return by_digest, by_origin
             if example.digest in digests:
                 by_digest[example.digest] = example
@@ -135,10 +165,21 @@ def _examples(folder: Path, split: str) -> Iterator[_Example]:
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in columns}
     files = sorted(map(str, (folder / f"Split-{split}").glob("*.gz")))
     dataset = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=1 << 20).batch(128)
-    for batch in dataset:
+    for batch in _readable(dataset):
         parsed = {name: value.numpy() for name, value in tf.io.parse_example(batch, spec).items()}
         for content, *words in zip(*(parsed[name] for name in columns), strict=True):
-            yield _Example(content, *(word.decode("utf-8", "surrogateescape") for word in words))
+            digest, origin, label = (word.decode("utf-8", "surrogateescape") for word in words)
+            yield _Example(content, digest, origin, label, split)
+
+
+def _readable(dataset: Any) -> Iterator[Any]:
+    """Yield the batches of a data set up to where its file is damaged."""
+    import tensorflow as tf
+
+    try:
+        yield from dataset
+    except tf.errors.OpError:
+        return
 
 
 def _explained(model: Path | None, mistakes: list[Mistake], found: dict[str, _Example]) -> list[tuple[Mistake, Shown]]:
@@ -152,17 +193,24 @@ def _explained(model: Path | None, mistakes: list[Mistake], found: dict[str, _Ex
 
 
 def _heatmaps(model: Path | None, contents: list[bytes]) -> list[str]:
-    """Return Grad-CAM of each image, or empty texts if the model has no such signature."""
+    """Return Grad-CAM of each image, or empty texts if the model has no such signature or is damaged."""
+    import tensorflow as tf
+
+    from serving.errors import ServingError
     from serving.gateway.overlay import as_data_url
     from serving.saved_model import SessionModel
     from trainer.explain import SIGNATURE
 
+    nothing = [""] * len(contents)
     if model is None or not contents:
-        return [""] * len(contents)
-    with SessionModel.load(model) as loaded:
-        if SIGNATURE not in loaded.signatures:
-            return [""] * len(contents)
-        answer = loaded.run(SIGNATURE, {"image_bytes": np.array(contents, object)}, ["heatmap"])
+        return nothing
+    try:
+        with SessionModel.load(model) as loaded:
+            if SIGNATURE not in loaded.signatures:
+                return nothing
+            answer = loaded.run(SIGNATURE, {"image_bytes": np.array(contents, object)}, ["heatmap"])
+    except (ServingError, tf.errors.OpError):
+        return nothing
     return [as_data_url(heatmap) for heatmap in answer["heatmap"]]
 
 

@@ -71,6 +71,7 @@ def draw(
     title: str = "What each form costs and what it gives",
     note: str = "",
     picks: Mapping[Target, Pick] | None = None,
+    panel: tuple[float, float] | None = None,
 ) -> tuple[Path, Path]:
     """Draw the table.
 
@@ -80,6 +81,7 @@ def draw(
         title: Heading.
         note: A line below it, such as model, data set and machine.
         picks: Picked variants are set in bold.
+        panel: Width and height of a panel with its margins, in inches; by default what suits the number of rows.
 
     Returns:
         The SVG and the PNG.
@@ -90,7 +92,8 @@ def draw(
     table = list(rows)
     shown = [row for row in table if row.accuracy is not None]
     axes_shown = [axis for axis in _AXES if any(axis.value(row) for row in shown)] or [_AXES[0]]
-    width, height = 6.4 * len(axes_shown) + 0.6, 6.2 if len(shown) <= _MANY else 8.2
+    across, height = panel or (6.4, 6.2 if len(shown) <= _MANY else 8.2)
+    width = across * len(axes_shown) + 0.6
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     # Room for heading and legend above, axis labels and footnote below, in inches.

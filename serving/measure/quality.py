@@ -172,8 +172,8 @@ def paired_interval(both: int, only_first: int, only_second: int, neither: int) 
     if min(counts) < 0 or not total:
         raise ServingError(f"Received the counts {counts} of right answers; expected at least one image, none below 0.")
     first, second = (both + only_first) / total, (both + only_second) / total
-    first_low, first_high = _wilson(both + only_first, total)
-    second_low, second_high = _wilson(both + only_second, total)
+    first_low, first_high = wilson_interval(both + only_first, total)
+    second_low, second_high = wilson_interval(both + only_second, total)
     phi = _correlation(both, only_first, only_second, neither)
 
     def reach(left: float, right: float) -> float:
@@ -185,7 +185,13 @@ def paired_interval(both: int, only_first: int, only_second: int, neither: int) 
     return max(-1.0, low), min(1.0, high)
 
 
-def _wilson(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share by the score method of E. B. Wilson (1927), which holds near 0 and 1 too.
+
+    Args:
+        right: Number of successes.
+        total: Number of trials, 1 or more.
+    """
     share, square = right / total, _Z95 * _Z95
     center = (share + square / (2 * total)) / (1 + square / total)
     half = _Z95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))

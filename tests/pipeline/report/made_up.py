@@ -18,6 +18,16 @@ from serving.wire.tfrecord import frame
 from transform import features
 
 LABELS = ["cat & dog", "<script>alert(1)</script>", "ünïcode"]
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "\u202eright to left",
+    "شعر",
+    "🐈\u200d⬛ " * 20,
+    "{{ 7 * 7 }}",
+    "W" * 200,
+    "a`b`c",
+]
+"""Names that a page must only show: markup, directions of writing, templates, and some that are too long."""
 HISTORY = [
     {"epoch": n, "loss": 2.0 / n, "accuracy": 1 - 0.5 / n, "eval_loss": 2.2 / n, "eval_accuracy": 1 - 0.6 / n,
      "learning_rate": 0.001, "seconds": 1.0}
@@ -50,15 +60,15 @@ def write_examples(folder: Path, rows: list[tuple[str, str, bytes]]) -> None:
             file.write(frame(example.SerializeToString()))
 
 
-def ingestion() -> dict:
+def ingestion(labels: list[str] = LABELS) -> dict:
     return {
-        "source": "made up", "labels": LABELS, "listed": 30, "written": 27,
-        "examples": {split: dict.fromkeys(LABELS, n) for split, n in (("train", 5), ("eval", 2), ("test", 2))},
+        "source": "made up", "labels": labels, "listed": 30, "written": 27,
+        "examples": {split: dict.fromkeys(labels, n) for split, n in (("train", 5), ("eval", 2), ("test", 2))},
         "left_out": {"unreadable": 1}, "ignored": {"not an image": 2},
         "duplicates": {"copies": 1, "groups": [["train/0.png", "train/gone.png"]]},
         "conflicts": {
             "contents": 1,
-            "groups": [[{"name": "train/1.png", "label": LABELS[0]}, {"name": "train/2.png", "label": LABELS[1]}]],
+            "groups": [[{"name": "train/1.png", "label": labels[0]}, {"name": "train/2.png", "label": labels[1]}]],
         },
         "unreadable": {"count": 1, "share": 0.03, "files": [{"name": "bad <b>.png", "reason": "empty"}]},
         "images": {"formats": {"png": 27}, "reencoded": 0, "height": [12, 12, 12], "width": [10, 12, 20],
@@ -67,21 +77,25 @@ def ingestion() -> dict:
     }  # fmt: skip
 
 
-def summary(accuracy: float, baseline: float | None) -> dict:
+def summary(accuracy: float, baseline: float | None, labels: list[str] = LABELS) -> dict:
+    confusion = [[2 if row == column else 0 for column in range(len(labels))] for row in range(len(labels))]
+    confusion[1][:2] = [1, 1]
+
     def entry(model: str, slice_: dict[str, str], value: float) -> dict:
         figures = {"precision": value, "recall": value, "f1": value, "auc": None}
         return {
             "model": model, "slice": slice_,
-            "metrics": {"example_count": 6.0, "accuracy": value, "log_loss": 1 - value, "calibration_error": 0.1},
-            "per_class": {label: figures for label in LABELS},
-            "confusion": [[2, 0, 0], [1, 1, 0], [0, 0, 2]],
+            "metrics": {"example_count": 2.0 * len(labels), "accuracy": value, "log_loss": 1 - value,
+                        "calibration_error": 0.1},
+            "per_class": {label: figures for label in labels},
+            "confusion": confusion,
             "reliability": [[0.5, 0.5, 2], [0.9, 1.0, 4]],
         }  # fmt: skip
 
-    slices = [entry("candidate", {}, accuracy), entry("candidate", {"label_name": LABELS[0]}, accuracy)]
+    slices = [entry("candidate", {}, accuracy), entry("candidate", {"label_name": labels[0]}, accuracy)]
     if baseline is not None:
         slices.append(entry("baseline", {}, baseline))
-    return {"labels": LABELS, "slices": slices}
+    return {"labels": labels, "slices": slices}
 
 
 class MadeUp:
@@ -99,14 +113,23 @@ class MadeUp:
             (folder / name).write_text(content, encoding="utf-8")
         return str(folder)
 
-    def run(self, run_id: str, accuracy: float = 0.9, baseline: float | None = None, number: int = 1) -> RunRecord:
+    def run(
+        self,
+        run_id: str,
+        accuracy: float = 0.9,
+        baseline: float | None = None,
+        number: int = 1,
+        labels: list[str] = LABELS,
+        mistaken: bool = True,
+    ) -> RunRecord:
         """Write a whole run and return its record."""
-        examples = self._artifact("ExampleGen", "examples", number, {"ingest_report.json": json.dumps(ingestion())})
-        rows = [(f"train/{n}.png", LABELS[n % 3], png((20 * n, 40, 90))) for n in range(9)]
+        found = json.dumps(ingestion(labels))
+        examples = self._artifact("ExampleGen", "examples", number, {"ingest_report.json": found})
+        rows = [(f"train/{n}.png", labels[n % len(labels)], png((20 * n, 40, 90))) for n in range(9)]
         write_examples(Path(examples, "Split-train"), rows)
-        write_examples(Path(examples, "Split-test"), [("test/0.png", LABELS[0], png((200, 0, 0)))])
-        mistake = f"test/0.png,{b'test/0.png'.hex()},{LABELS[0]},{LABELS[1]},0.97,0\n"
-        right = f"test/1.png,00,{LABELS[0]},{LABELS[0]},0.99,1\n"
+        write_examples(Path(examples, "Split-test"), [("test/0.png", labels[0], png((200, 0, 0)))])
+        mistake = f"test/0.png,{b'test/0.png'.hex()},{labels[0]},{labels[1]},0.97,{int(not mistaken)}\n"
+        right = f"test/1.png,00,{labels[0]},{labels[0]},0.99,1\n"
         predictions = "origin,digest,label,predicted,probability,correct\n" + mistake + right
         trials = [
             {"trial_id": "1", "score": 0.9, "learning_rate": 0.001},
@@ -118,7 +141,7 @@ class MadeUp:
             "Trainer": [self._artifact("Trainer", "model_run", number, {"history.json": json.dumps(HISTORY)})],
             "Evaluator": [
                 self._artifact(
-                    "Evaluator", "evaluation", number, {"summary.json": json.dumps(summary(accuracy, baseline))}
+                    "Evaluator", "evaluation", number, {"summary.json": json.dumps(summary(accuracy, baseline, labels))}
                 )
             ],
             "Optimizer": [self._forms(number)],

@@ -13,24 +13,47 @@ from tests.pipeline.report.made_up import HISTORY
 
 
 def test_a_chart_is_drawn_twice_the_same():
-    assert charts.training(HISTORY) == charts.training(HISTORY)
+    assert charts.training(HISTORY, "loss") == charts.training(HISTORY, "loss")
 
 
 def test_the_colors_follow_the_page():
-    svg = charts.training(HISTORY).svg
+    svg = charts.training(HISTORY, "loss").svg
     assert "var(--ink)" in svg and "var(--blue)" in svg and "var(--orange)" in svg
     assert not re.search(r"(?:fill|stroke): #0", svg)
 
 
 def test_charts_of_one_page_share_no_names():
-    drawn = [charts.training(HISTORY), charts.reliability([(0.5, 0.4, 3), (0.9, 0.9, 7)], 0.02)]
-    names = [set(re.findall(r'id="([^"]+)"', chart.svg)) for chart in drawn]
-    assert names[0] and names[1] and not names[0] & names[1]
+    drawn = [
+        charts.training(HISTORY, "loss"),
+        charts.training(HISTORY, "accuracy"),
+        charts.reliability([(0.5, 0.4, 3), (0.9, 0.9, 7)], 0.02),
+        charts.trials([{"score": 0.9, "width": 2.0}, {"score": 0.5, "width": 1.0}], "width"),
+        charts.overlay(HISTORY, HISTORY[:2], "loss"),
+    ]
+    names = [name for chart in drawn if chart for name in set(re.findall(r'id="([^"]+)"', chart.svg))]
+    assert len(names) > 50 and len(names) == len(set(names))
 
 
 def test_the_words_hold_the_figures():
-    words = charts.training(HISTORY).words
+    words = charts.training(HISTORY, "accuracy").words
     assert "5 epochs" in words and "40.00%" in words and "88.00%" in words
+    assert "from 2 to 0.4, on eval from 2.2 to 0.44" in charts.training(HISTORY, "loss").words
+
+
+def test_two_runs_over_each_other_and_one_without_a_training():
+    chart = charts.overlay(HISTORY, HISTORY[:2], "accuracy")
+    assert "A ends at 0.88 after 5 epochs, B ends at 0.7 after 2 epochs" in chart.words
+    assert "A, eval" in chart.svg and "B, train" in chart.svg
+    assert "A, eval" not in charts.overlay([], HISTORY, "accuracy").svg
+
+
+def test_trials_are_drawn_where_a_setting_was_varied():
+    found = [{"score": 0.9, "rate": 0.001, "same": 1, "name": "x"}, {"score": 0.5, "rate": 0.1, "same": 1, "name": "y"}]
+    chart = charts.trials(found, "rate")
+    assert chart is not None and "2 trials by rate: the best reached 0.9 at 0.001" in chart.words
+    assert "(log scale)" in chart.svg
+    assert [charts.trials(found, name) for name in ("same", "name", "missing")] == [None] * 3
+    assert charts.trials([], "rate") is None
 
 
 def test_classes_of_equal_size_are_said_once():
@@ -58,5 +81,5 @@ def test_any_class_name_can_be_drawn(counts: dict[str, int]):
 
 
 def test_a_single_epoch_and_a_single_bin_are_charts_too():
-    assert "1 epochs" in charts.training(HISTORY[:1]).words
+    assert "1 epoch " in charts.training(HISTORY[:1], "loss").words
     assert "are right" in charts.reliability([(1.0, 1.0, 1)], None).words

@@ -47,6 +47,29 @@ def test_a_damaged_file_leaves_its_section_out(project: MadeUp):
     assert gather(record).history == []
 
 
+@pytest.mark.parametrize(
+    ("stage", "file", "attribute", "left"),
+    [
+        ("Evaluator", "summary.json", "evaluation", None),
+        ("BulkInferrer", "predictions-0.csv", "predictions", None),
+        ("Tuner", "tuner_results.json", "trials", []),
+    ],
+)
+def test_a_file_of_another_shape_leaves_its_section_out(project: MadeUp, stage: str, file: str, attribute: str, left):
+    record = project.run("2026-shape", number=53 + len(stage))
+    Path(record.stage(stage).outputs[0], file).write_text("{}" if left is None else "[", encoding="utf-8")
+    if file.endswith(".csv"):
+        Path(record.stage(stage).outputs[0], file).write_text("a,b\n1,2\n", encoding="utf-8")
+    assert getattr(gather(record), attribute) == left
+
+
+def test_files_that_were_removed_and_those_in_a_bucket(project: MadeUp):
+    record = project.run("2026-gone", number=52)
+    shutil.rmtree(record.stage("Trainer").outputs[0])
+    record.stage("Tuner").outputs = ["gs://bucket/tuner"]
+    assert gather(record).gone == ["Trainer"]
+
+
 def test_an_interrupted_run_has_what_it_reached(project: MadeUp):
     record = project.run("2026-d", number=51)
     record.stages = record.stages[:1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serving.errors import ServingError
 from serving.measure.images import ImageBatches
-from serving.measure.quality import Quality, labels_of, paired_interval, predict_all, quality
+from serving.measure.quality import Quality, labels_of, paired_interval, predict_all, quality, wilson_interval
 
 counts = st.tuples(*[st.integers(0, 300)] * 4).filter(any)
 
@@ -194,3 +194,14 @@ def test_shares_are_shares_and_figures_fit_together(three: tuple[list[int], list
     assert 0 <= found.top1_agreement <= 1
     assert isinstance(found, Quality)
     assert all(isinstance(value, (int, float)) for value in dataclasses.asdict(found).values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1000), st.integers(0, 1000).filter(bool))
+def test_wilsons_interval_holds_the_share_and_stays_within_bounds(right: int, wrong: int) -> None:
+    low, high = wilson_interval(right, right + wrong)
+    assert 0 <= low <= right / (right + wrong) <= high <= 1
+
+
+def test_wilsons_interval_of_nothing_but_right_answers() -> None:
+    assert wilson_interval(18, 18) == pytest.approx((0.8241, 1.0), abs=1e-4)
