@@ -5,7 +5,7 @@ Comes in: what `pipeline.cards.content` made. Goes out: a page. Called by the pu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -21,22 +21,34 @@ def to_markdown(card: Mapping[str, Any]) -> str:
 def _lines(card: Mapping[str, Any]) -> Iterator[str]:
     details, parameters = card["model_details"], card["model_parameters"]
     considerations = card["considerations"]
-    yield from (f"# {_inline(details['name'])}", "", _inline(details["overview"]), "")
-    yield from ("## Intended use", "")
-    yield from (f"- {_inline(case['description'])}" for case in considerations["use_cases"])
-    if considerations.get("limitations"):
-        yield from ("", "## Limits", "")
-        yield from (f"- {_inline(limit['description'])}" for limit in considerations["limitations"])
+    yield from (f"# {_inline(details['name'])}", "", _inline(details["overview"]))
+    yield from _listed("Intended use", (case["description"] for case in considerations["use_cases"]))
+    yield from _listed("Users", (user["description"] for user in considerations.get("users", ())))
+    yield from _listed("Limits", (limit["description"] for limit in considerations["limitations"]))
+    yield from _listed("Trade-offs", (each["description"] for each in considerations.get("tradeoffs", ())))
+    risks = considerations.get("ethical_considerations", ())
+    yield from _listed("Ethical considerations", (f"{r['name']}: {r['mitigation_strategy']}" for r in risks))
     yield from ("", "## Input and output", "", parameters["input_format"], "", parameters["output_format"], "")
-    yield from (f"Network: {_inline(parameters['model_architecture'])}.", "", "## Data", "")
-    yield from (f"- {entry['name']}: {_inline(entry['description'])}" for entry in parameters["data"])
+    yield _inline(details["documentation"])
+    yield from _listed("Data", (f"{entry['name']}: {entry['description']}" for entry in parameters["data"]))
     yield from ("", "## Quality", "", "| metric | where | value | 95 % interval |", "|---|---|---|---|")
     yield from map(_row, card["quantitative_analysis"]["performance_metrics"])
-    yield from ("", "## Origin", "", f"- {details['version']['name']}")
-    yield from (f"- {_inline(entry['reference'])}" for entry in details["references"])
-    yield from (f"- by {_inline(owner['name'])}" for owner in details.get("owners", ()))
     license_ = details["licenses"][0]
-    yield f"- license: {_inline(license_.get('identifier') or license_['custom_text'])}"
+    yield from _listed(
+        "Origin",
+        (
+            details["version"]["name"],
+            *(f"by {owner['name']}" for owner in details.get("owners", ())),
+            f"license: {license_.get('identifier') or license_['custom_text']}",
+            *(entry["reference"] for entry in details.get("references", ())),
+        ),
+    )
+
+
+def _listed(heading: str, entries: Iterable[str]) -> Iterator[str]:
+    """Return a section with a list; what nobody wrote down is said to be so."""
+    yield from ("", f"## {heading}", "")
+    yield from [f"- {_inline(entry)}" for entry in entries] or ["- not stated"]
 
 
 def _row(metric: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from pipeline.components.fingerprinted import FINGERPRINT, parameter
 from pipeline.config.card import CardSettings
 from pipeline.evaluation.verdict import Verdict, write_verdict
 from pipeline.fingerprint import git_commit
+from pipeline.optimizing import results as optimizer_results
 from serving.errors import ServingError
 from serving.versions import PublishedVersion
 
@@ -146,7 +147,14 @@ class CertifiedExecutor(base_executor.BaseExecutor, abc.ABC):
                 data_fingerprint=manifest["data_fingerprint"],
                 git_commit=commit,
                 keep=exec_properties.get("keep"),
-                documents=documents(exec_properties["card"], examples, evaluation, manifest, commit),
+                documents=documents(
+                    exec_properties["card"],
+                    examples,
+                    evaluation,
+                    manifest,
+                    commit,
+                    optimizer_results.read(certified.results),
+                ),
             )
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", str(version.path))

@@ -75,7 +75,7 @@ def push(root: Path, inputs: dict[str, list[Any]], blessed: int = 1, run: str = 
         {
             "destination": str(root / "forms"),
             "manifest": json.dumps({"name": "animals", "config_hash": "c", "data_fingerprint": "d"}),
-            "card": json.dumps({"card": card, "architecture": "net", "image": [8, 8, 3], "split": "test"}),
+            "card": json.dumps({"card": card, "architecture": "net", "image": [8, 8, 3], "split": "test", "top_k": 3}),
         },
     )
     verdict = read_verdict(pushed.uri)

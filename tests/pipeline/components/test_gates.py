@@ -81,7 +81,7 @@ def push(folder, model, *, blessed, infra_blessed, **properties):
     }
     pushed = made(standard_artifacts.PushedModel, folder / "pushed")
     manifest = {"name": "shapes", "config_hash": "c", "data_fingerprint": "d"}
-    card = {"card": {"intended_use": "tests"}, "architecture": "net", "image": [8, 8, 3], "split": "test"}
+    card = {"card": {"intended_use": "tests"}, "architecture": "net", "image": [8, 8, 3], "split": "test", "top_k": 3}
     executor(pusher.Executor, folder / "tmp").Do(
         inputs,
         {"pushed_model": [pushed]},
