@@ -1,8 +1,9 @@
 """`make bench`: what serving costs, CPU time of the server for each request beside wall time.
 
 Measures the bare Session call in a process of its own, the embedded server, its HTTP part alone with a constant of the
-same size for an answer, and the servers one would use instead, all interleaved in one run, so that a machine that slows
-down slows all of them. Clients are wrk and h2load. Writes one row for each cell and round to
+same size for an answer, and the servers one would use instead, all interleaved in one run. What is compared with each
+other is measured one after another, and a ratio is the median of the rounds' own ratios: on a shared machine a minute
+may differ from the next by a factor of two. Clients are wrk and h2load. Writes one row for each cell and round to
 `benchmarks/results/serving.csv`, with machine, date and what else kept the cores busy.
 """
 
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,8 @@ from serving.measure.machine import describe
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "serving.csv"
 FIELDS = (
-    "date", "cpu", "cores", "load", "others_cpu", "round", "what", "payload", "clients", "requests", "errors", "rps",
-    "p50_ms", "p95_ms", "p99_ms", "cpu_us",
+    "date", "cpu", "cores", "load", "others_cpu", "stolen_cpu", "round", "what", "payload", "clients", "requests",
+    "errors", "rps", "p50_ms", "p95_ms", "p99_ms", "cpu_us",
 )  # fmt: skip
 _BUSY = 0.25  # Share of the cores that others may use before the figures are called doubtful.
 
@@ -95,14 +96,15 @@ class Bench:
         self.in_process: InProcess | None = None
 
     def cells(self) -> Iterator[Cell]:
-        """What one round measures, in order."""
-        for payload in ("image", "float"):
-            for batch in (1, 32):
-                yield Cell("Session call", payload, batch)
-        for server in self.servers.values():
-            for payload in server.urls:
-                for clients in (1, 8, 32):
-                    yield Cell(server.name, payload, clients)
+        """What one round measures; cells of one payload and one number of clients follow each other."""
+        for clients in (1, 8, 32):
+            for kind in ("image", "float"):
+                if clients != 8:
+                    yield Cell("Session call", kind, clients)
+                for server in self.servers.values():
+                    for payload in server.urls:
+                        if payload.endswith(kind):
+                            yield Cell(server.name, payload, clients)
 
     def warm_up(self, cell: Cell) -> None:
         """Load a server as for a measurement and forget it: each new batch size is compiled at its first use."""
@@ -112,7 +114,7 @@ class Bench:
 
     def measure(self, cell: Cell, number: int) -> None:
         """Measure a cell and keep the row."""
-        start, busy = time.monotonic(), _busy_seconds()
+        start, (busy, stolen) = time.monotonic(), _used_seconds()
         load_average = os.getloadavg()[0]
         if cell.what == "Session call":
             assert self.in_process is not None
@@ -121,16 +123,26 @@ class Bench:
         else:
             server = self.servers[cell.what]
             bodies, url = self.bodies[cell.payload], server.urls[cell.payload]
-            start, busy, cpu, children = time.monotonic(), _busy_seconds(), server.cpu_seconds(), _children_seconds()
+            start, (busy, stolen) = time.monotonic(), _used_seconds()
+            cpu, children = server.cpu_seconds(), _children_seconds()
             outcome = load.run(cell.payload, url, bodies, cell.clients, self._seconds, self.scratch)
             cpu = server.cpu_seconds() - cpu
             own = cpu + _children_seconds() - children
-        others = (_busy_seconds() - busy - own) / (time.monotonic() - start) / (os.cpu_count() or 1)
-        self._keep(cell, number, outcome, cpu, load_average, max(others, 0.0))
+        (busy_now, stolen_now), whole = _used_seconds(), (time.monotonic() - start) * (os.cpu_count() or 1)
+        others = max((busy_now - busy - own) / whole, 0.0)
+        self._keep(cell, number, outcome, cpu, load_average, (others, (stolen_now - stolen) / whole))
 
     def _keep(
-        self, cell: Cell, number: int, outcome: load.Outcome, cpu: float, load_average: float, others: float
+        self,
+        cell: Cell,
+        number: int,
+        outcome: load.Outcome,
+        cpu: float,
+        load_average: float,
+        taken: tuple[float, float],
     ) -> None:
+        """Make the row; `taken` are the shares of the cores that other processes and the host took."""
+        others, stolen = taken
         # Nothing finished: a share of unfinished work is no cost of a request.
         micros = round(1e6 * cpu / outcome.requests) if outcome.requests else ""
         figures = {
@@ -138,23 +150,22 @@ class Bench:
             "p95_ms": round(outcome.p95, 2), "p99_ms": round(outcome.p99, 2), "cpu_us": micros,
         }  # fmt: skip
         row: dict[str, object] = {
-            **self._machine, "load": round(load_average, 2), "others_cpu": round(others, 2), "round": number,
-            "what": cell.what, "payload": cell.payload, "clients": cell.clients, "requests": outcome.requests,
-            "errors": outcome.errors, **figures,
+            **self._machine, "load": round(load_average, 2), "others_cpu": round(others, 2),
+            "stolen_cpu": round(stolen, 2), "round": number, "what": cell.what, "payload": cell.payload,
+            "clients": cell.clients, "requests": outcome.requests, "errors": outcome.errors, **figures,
         }  # fmt: skip
         self.rows.append(row)
         words = ", ".join(f"{key} {value}" for key, value in figures.items())
         print(
-            f"{number} {cell.name}: {words}, errors {outcome.errors}, others {others:.0%}",
+            f"{number} {cell.name}: {words}, errors {outcome.errors}, others {others:.0%}, host {stolen:.0%}",
             flush=True,
         )
 
-    def median(self, what: str, payload: str, clients: int, field: str = "cpu_us") -> float | None:
-        """Median of a figure over the rounds; None if it was not measured."""
+    def by_round(self, what: str, payload: str, clients: int, field: str = "cpu_us") -> dict[object, float]:
+        """A figure of a cell in each round in which it is known."""
         wanted = (what, payload, clients)
-        found = [row[field] for row in self.rows if (row["what"], row["payload"], row["clients"]) == wanted]
-        known = [float(str(value)) for value in found if value != ""]
-        return statistics.median(known) if known else None
+        found = [row for row in self.rows if (row["what"], row["payload"], row["clients"]) == wanted]
+        return {row["round"]: float(str(row[field])) for row in found if row[field] != ""}
 
     def write(self, path: Path) -> None:
         """Replace the results file."""
@@ -167,53 +178,62 @@ class Bench:
 
 def summarize(bench: Bench) -> None:
     """Print the ratios that the project promises."""
-    image, floats = (bench.median("Session call", payload, 32) for payload in ("image", "float"))
     for payload, base, target in (
-        ("REST image", image, 1.5),
-        ("gRPC image", image, 2.5),
-        ("gRPC float", floats, 2.5),
-        ("REST float", floats, 2.5),
-    ):
-        _ratio(f"CPU of {payload} at 32 clients / Session call", bench.median("slipway", payload, 32), base, target)
+        ("REST image", "image", 1.5), ("gRPC image", "image", 2.5),
+        ("gRPC float", "float", 2.5), ("REST float", "float", 2.5),
+    ):  # fmt: skip
+        name = f"CPU of {payload} at 32 clients / Session call"
+        _ratio(name, bench.by_round("slipway", payload, 32), bench.by_round("Session call", base, 32), target)
     others = [(name, "REST image", "REST image", 30) for name in servers.FASTAPI]
-    for what, payload, ours, target in (*others, ("MLServer", "V2 float", "REST float", 3)):
+    for what, payload, ours, least in (*others, ("MLServer", "V2 float", "REST float", 3)):
         for clients in (1, 8, 32):
             name = f"CPU of {what}, {payload} at {clients} clients / slipway"
-            _ratio(
-                name, bench.median(what, payload, clients), bench.median("slipway", ours, clients), target, least=True
-            )
-    for payload in ("image", "float"):
-        _latency(bench, payload)
-    p50, p99 = (bench.median("slipway", "REST float", 8, field) for field in ("p50_ms", "p99_ms"))
+            cost = bench.by_round("slipway", ours, clients)
+            _ratio(name, bench.by_round(what, payload, clients), cost, least, least=True)
+    for kind in ("image", "float"):
+        _latency(bench, kind)
+    p50, p99 = (bench.by_round("slipway", "REST float", 8, field) for field in ("p50_ms", "p99_ms"))
     _ratio("p99 / p50 of REST float at 8 clients", p99, p50, 10)
-    doubtful = [row for row in bench.rows if float(str(row["others_cpu"])) > _BUSY]
+    doubtful = [row for row in bench.rows if float(str(row["others_cpu"])) + float(str(row["stolen_cpu"])) > _BUSY]
     if doubtful:
         print(
             f"{len(doubtful)} of {len(bench.rows)} cells were measured while others used the cores: not to be trusted"
         )
 
 
-def _latency(bench: Bench, payload: str) -> None:
+def _latency(bench: Bench, kind: str) -> None:
     """Compare p50 at one client with that of the direct call and of HTTP alone together."""
-    direct = bench.median("Session call", payload, 1, "p50_ms")
-    http = bench.median(servers.CONSTANT, f"REST {payload}", 1, "p50_ms")
-    if direct is not None and http is not None:
-        name = f"p50 of REST {payload} at 1 client / (Session call {direct:g} + HTTP alone {http:g})"
-        _ratio(name, bench.median("slipway", f"REST {payload}", 1, "p50_ms"), direct + http, 1.3)
+    payload = f"REST {kind}"
+    direct = bench.by_round("Session call", kind, 1, "p50_ms")
+    http = bench.by_round(servers.CONSTANT, payload, 1, "p50_ms")
+    both = {number: direct[number] + http[number] for number in direct.keys() & http.keys()}
+    name = f"p50 of {payload} at 1 client / (Session call + HTTP alone)"
+    _ratio(name, bench.by_round("slipway", payload, 1, "p50_ms"), both, 1.3)
 
 
-def _ratio(name: str, value: float | None, base: float | None, target: float, least: bool = False) -> None:
-    if value is None or not base:
+def _ratio(
+    name: str, value: Mapping[object, float], base: Mapping[object, float], target: float, least: bool = False
+) -> None:
+    """Print the median of the rounds' ratios, their range, and the medians that they were made of."""
+    rounds = [number for number in value if base.get(number)]
+    if not rounds:
         return
+    ratios = [value[number] / base[number] for number in rounds]
+    above, below = (statistics.median(figures[number] for number in rounds) for figures in (value, base))
     word = "at least" if least else "at most"
-    print(f"{name}: {value:g} / {base:g} = {value / base:.2f} (target {word} {target:g})")
+    print(
+        f"{name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; medians {above:g} and "
+        f"{below:g}; target {word} {target:g})"
+    )
 
 
-def _busy_seconds() -> float:
-    """CPU time that all processes of the machine have used so far."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    user, nice, system, _, _, irq, soft = map(int, fields[:7])
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+def _used_seconds() -> tuple[float, float]:
+    """CPU time that all processes of the machine have used so far, and what a host of virtual machines kept from it."""
+    user, nice, system, _, _, irq, soft, stolen = map(
+        int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    )
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + soft) / ticks, stolen / ticks
 
 
 def _children_seconds() -> float:
