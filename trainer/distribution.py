@@ -31,6 +31,7 @@ import tensorflow as tf
 from trainer import cluster as clusters
 from trainer import rendezvous
 from trainer.errors import TrainerError, WorkerLostError
+from trainer.settings import uneven_batches
 from trainer.shares import WHOLE, Share
 
 Mode = Literal["auto", "off", "mirrored", "workers"]
@@ -110,13 +111,8 @@ class Distribution:
         replicas = self.share.replicas
         if replicas == 1:
             return wanted
-        if wanted % replicas:
-            lower = wanted // replicas * replicas
-            fitting = f"{lower} or {lower + replicas}" if lower else str(replicas)
-            raise TrainerError(
-                f"train.batch_size is {wanted}, which {replicas} devices can't share evenly; expected a multiple of "
-                f"{replicas}, such as {fitting}"
-            )
+        if uneven := uneven_batches(wanted, replicas):
+            raise TrainerError(uneven)
         if examples < replicas:
             raise TrainerError(f"the train split has {examples} examples for {replicas} devices; train on fewer")
         return min(wanted, examples // replicas * replicas)

@@ -160,3 +160,20 @@ class TuneSettings(Settings):
         if any(size < 1 for size in self.batch_size) or any(not 0 < width <= 8 for width in self.width):
             raise ValueError("batch_size wants sizes of at least 1, width factors above 0 and at most 8")
         return self
+
+
+def uneven_batches(batch_size: int, devices: int) -> str | None:
+    """Say why the examples of a step can't be dealt to devices, None if they can.
+
+    Args:
+        batch_size: `train.batch_size`.
+        devices: number of devices of all processes together.
+    """
+    if batch_size % devices == 0:
+        return None
+    lower = batch_size // devices * devices
+    fitting = f"{lower} or {lower + devices}" if lower else str(devices)
+    return (
+        f"train.batch_size is {batch_size}, which {devices} devices can't share evenly; expected a multiple of "
+        f"{devices}, such as {fitting}"
+    )

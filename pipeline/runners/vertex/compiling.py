@@ -17,7 +17,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 from pipeline.config.config import Config
 from pipeline.config.loading import LoadedConfig
-from pipeline.config.vertex import MachineSettings, VertexSettings
+from pipeline.config.vertex import MachineSettings, TrainingJobSettings, VertexSettings
 from pipeline.errors import ConfigError
 from pipeline.graph import build_pipeline
 from pipeline.mounts import local_path
@@ -28,6 +28,7 @@ from pipeline.runners.vertex.deployment import Deployment
 from pipeline.stage_keys import stage_keys
 from pipeline.targets import Target
 from pipeline.workdir import WorkDir
+from trainer.settings import TrainSettings, uneven_batches
 
 ENTRY_POINT = ["python", "-m", "pipeline.runners.vertex.entrypoint"]
 """What every container of a specification starts with."""
@@ -71,6 +72,8 @@ def compile_job(config: Config, schema: str | None = None) -> dict[str, Any]:
     demand(vertex, "vertex", NEEDED)
     if vertex.training is not None or vertex.endpoint is not None:
         demand(vertex, "vertex", _NEEDED_BY_JOBS)
+    if vertex.training is not None:
+        _check_batches(config.train, vertex.training)
     inside = container_config(config, vertex, "vertex")
     root = f"{vertex.root}/{config.name}"
     pipeline = build_remote(config, inside, vertex_target(config, root), WorkDir(Path(local_path(root))))
@@ -168,6 +171,14 @@ def resources(machine: MachineSettings) -> dict[str, Any]:
     if machine.accelerator is not None:
         wanted["accelerator"] = {"type": machine.accelerator, "count": str(machine.accelerators)}
     return wanted
+
+
+def _check_batches(train: TrainSettings, training: TrainingJobSettings) -> None:
+    """Refuse a batch that the job's devices can't share: otherwise the rented machines would be the first to say so."""
+    devices = training.workers * (training.accelerators if training.accelerator else 1)
+    uneven = uneven_batches(train.batch_size, devices)
+    if uneven and train.distribute != "off":
+        raise ConfigError(f"{uneven} (vertex.training has {training.workers} workers)")
 
 
 def set_caching(job: dict[str, Any], never: set[str]) -> None:

@@ -134,7 +134,7 @@ def test_labels_and_caching() -> None:
 def test_training_starts_a_job_of_its_own() -> None:
     training = "{machine_type: n1-standard-16, accelerator: NVIDIA_TESLA_T4, accelerators: 2, workers: 3, tuner: true}"
     account = "vertex.service_account=runner@a-project.iam.gserviceaccount.com"
-    job = compiled(*GOOGLE, f"vertex.training={training}", account)
+    job = compiled(*GOOGLE, f"vertex.training={training}", account, "train.batch_size=48")
     arguments = container(job, "Trainer")["args"]
     assert arguments[1] == "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
     config = json.loads(parameter(job, "Trainer", "custom_config"))
@@ -177,6 +177,11 @@ def test_a_schema_of_a_person_travels_as_text(tmp_path: Path) -> None:
     ("values", "expected"),
     [
         (["vertex.training={}"], "vertex.project is not set"),
+        (
+            [*GOOGLE, "vertex.training={workers: 3, accelerator: NVIDIA_TESLA_T4}", "train.batch_size=32"],
+            "3 devices can't share evenly; expected a multiple of 3, such as 30 or 33",
+        ),
+        ([*GOOGLE, "vertex.training={accelerator: NVIDIA_L4, accelerators: 8}", "train.batch_size=4"], "such as 8"),
         (["vertex.endpoint={name: e, image: i}"], "vertex.region is not set"),
         (["vertex.machines={BulkInferrer: {cpu: 2}}", "bulk_infer.enabled=false"], "doesn't have"),
         (["vertex.machines={Resolver: {cpu: 2}}"], "runs in no container|doesn't have"),
