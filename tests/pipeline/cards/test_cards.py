@@ -173,7 +173,7 @@ def test_forms_that_ship_have_their_figures_and_what_they_give_up():
 
 
 def test_folders_above_the_data_are_not_told():
-    given = {"name": "pets", "data": {"source": "/home/ada/pets/"}, "transform": {"size": [8, 8], "channels": 1}}
+    given = {"name": "pets", "data": {"source": "/srv/ada/pets/"}, "transform": {"size": [8, 8], "channels": 1}}
     config = Config.model_validate(given)
     assert json.loads(card_settings(config))["card"]["data"] == "pets"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -30,6 +31,12 @@ def _program(folder: Path, name: str) -> Path:
     )
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever level a library left in this process."""
+    caplog.set_level(logging.WARNING, logger="slipway.serving")
 
 
 @pytest.fixture()
