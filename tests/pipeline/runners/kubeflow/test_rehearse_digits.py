@@ -1,4 +1,4 @@
-"""A pipeline compiled for a cluster and run container by container on this machine, twice, to two published versions."""
+"""A pipeline compiled for a cluster, run container by container on this machine, twice, to two published versions."""
 
 from __future__ import annotations
 
