@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import choices
 from pipeline.choices import Choice
 from pipeline.config.messages import printable
-from pipeline.config.show import yaml_value
+from pipeline.config.show import schema_hint, yaml_value
 from pipeline.errors import ConfigError
 from pipeline.inspection import FolderFacts, inspect_folder
 
@@ -59,6 +59,7 @@ def config_text(facts: FolderFacts, file: Path) -> str:
     """
     size = choices.size(facts)
     lines = [
+        schema_hint(file),
         *_comment(_summary(facts)),
         "",
         *_line("name", Choice(choices.name_for(facts), "names the runs, the folders and the pushed model"), 0),

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import JsonOption, SetOption
+from pipeline.cli.options import ConfigArgument, JsonOption, SetOption
+from pipeline.errors import ConfigError
 
-app = typer.Typer(help="Look at configs.", no_args_is_help=True)
+app = typer.Typer(help="Look at configs: every setting of a file, and their schema for editors.", no_args_is_help=True)
 
 
 @app.command()
 def show(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigArgument,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,8 +28,17 @@ def show(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write (default: to the screen).")] = None,
+) -> None:
     """Print the JSON schema of the YAML, for editors that complete and check by one."""
-    from pipeline.config.show import json_schema
+    from pipeline.config.show import schema_text
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    if out is None:
+        typer.echo(schema_text(), nl=False)
+        return
+    try:
+        out.write_text(schema_text(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{out} can't be written: {error.strerror}; name another file with --out") from error
+    typer.echo(f"{out}: written. The first line of a YAML beside it: # yaml-language-server: $schema={out.name}")

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.program import program
+from pipeline.cli.working import working
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Images in a folder per class, or in train/, val/, test/ of such.")],
@@ -19,6 +22,7 @@ def init(
     from pipeline.initialize import write_config
 
     target = out if out is not None else Path(f"{folder.resolve().name or 'images'}.yaml")
-    facts = write_config(folder, target, force)
+    with working(f"looking at {folder}"):
+        facts = write_config(folder, target, force)
     typer.echo(f"{target}: written for {facts.images:,} images in {len(facts.counts)} classes.")
-    typer.echo(f"Look at it, then: slipway run {target}")
+    typer.echo(f"Look at it, then: {program()} run {target}")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pathlib
 import re
 from typing import Any
 
@@ -16,6 +18,9 @@ from pipeline.config.config import Config
 from pipeline.config.fields import plain
 from pipeline.config.origins import Origin, Positions
 from pipeline.config.yaml_tree import Path, scalar
+
+SCHEMA_FILE = pathlib.Path(__file__).resolve().with_name("schema.json")
+"""The schema as a file, for editors and for the shell's completion; a test holds it to the config."""
 
 _PLAIN = re.compile(r"(\.?/)?[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS_OF_YAML_1_1 = frozenset({"y", "n", "yes", "no", "on", "off"})
@@ -44,7 +49,43 @@ def to_json(config: Config) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a config file, for editors that complete and check YAML by one."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    for section, key, names in _known_names():
+        field = schema["$defs"][section]["properties"][key]
+        field.get("items", field)["examples"] = names
+    return schema
+
+
+def _known_names() -> list[tuple[str, str, list[str]]]:
+    """Return the names that stand for something in settings which take others, too."""
+    from serving.convert.forms import FORMS
+    from trainer import models
+    from transform.sources import source_names
+
+    sources = [name for name in source_names() if name != "folder"]  # a folder is named by its path
+    return [
+        ("DataSettings", "source", sources),
+        ("ModelSettings", "name", list(models.names())),
+        ("CompressSettings", "variants", list(FORMS)),
+    ]
+
+
+def schema_text() -> str:
+    """Return the JSON schema as the text of `schema.json` beside this module."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def schema_hint(file: os.PathLike[str] | str) -> str:
+    """Return the comment by which editors find the schema of a config.
+
+    Args:
+        file: the YAML file; below the folder that holds this project, the schema is named relative to it.
+    """
+    project = SCHEMA_FILE.parents[2]
+    folder = pathlib.Path(os.path.abspath(file)).parent
+    inside = folder.is_relative_to(project) and "site-packages" not in project.parts
+    where = os.path.relpath(SCHEMA_FILE, folder) if inside else SCHEMA_FILE.as_posix()
+    return f"# yaml-language-server: $schema={where}"
 
 
 def yaml_value(value: Any) -> str:
