@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ SettingsOption = Annotated[
 
 @app.command()
 def start(
-    version: Annotated[int | None, typer.Argument(help="Version to try (default: the newest).")] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(help="Version to try (default: the newest).", autocompletion=completing.versions),
+    ] = None,
     weight: Annotated[
         list[float] | None,
         typer.Option("--weight", min=0, max=1, help="Share of the users; repeated, the steps of the rollout."),
@@ -46,7 +51,9 @@ def start(
     from serving.traffic import commands
 
     found = _settings(config, workdir, server, settings)
-    _show(commands.start(found, version, steps=weight, shadow=shadow, automatic=False if manual else None), as_json)
+    with working("loading the version beside the stable one"):
+        started = commands.start(found, version, steps=weight, shadow=shadow, automatic=False if manual else None)
+    _show(started, as_json)
 
 
 @app.command()

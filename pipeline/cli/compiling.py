@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import SetOption, WorkdirOption
+from pipeline.cli import completing
+from pipeline.cli.options import ConfigArgument, SetOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,9 +20,15 @@ if TYPE_CHECKING:
 
 TARGETS = ("airflow", "kubeflow", "vertex")
 
-ConfigArgument = Annotated[Path, typer.Argument(help="The YAML file.")]
 TargetOption = Annotated[
-    str, typer.Option("--target", "-t", metavar="TARGET", help=f"What runs the pipeline: {', '.join(TARGETS)}.")
+    str,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help=f"What runs the pipeline: {', '.join(TARGETS)}.",
+        autocompletion=completing.one_of(completing.targets),
+    ),
 ]
 SpanOption = Annotated[int | None, typer.Option("--span", min=0, help="Train on the data up to this span.")]
 
@@ -59,11 +67,13 @@ def compile_(
     place.create()
     _make(out)
     with noise_to(place.logs / "compile.log") as screen:
-        files = _compile(target, loaded, place, out, schema)
+        with working(f"compiling for {target}", screen.err):
+            files = _compile(target, loaded, place, out, schema)
         print("\n".join(map(str, files)), file=screen.out)
         if not rehearse:
             return 0
-        return _rehearse(target, loaded, files[0], rehearsal_dir or out / "rehearsal", timeout, screen.out.write)
+        with working("running the containers of the specification", screen.err):
+            return _rehearse(target, loaded, files[0], rehearsal_dir or out / "rehearsal", timeout, screen.out.write)
 
 
 def submit(
@@ -89,7 +99,7 @@ def submit(
     loaded = load(config, [*(set_ or []), *in_config])
     place = WorkDir.of(loaded.config.name, workdir)
     place.create()
-    with noise_to(place.logs / "submit.log") as screen:
+    with noise_to(place.logs / "submit.log") as screen, working(f"sending to {target}", screen.err):
         if target == "airflow":
             from pipeline.runners import airflow
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipeline.cli.options import JsonOption
+from pipeline.cli.working import working
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -13,7 +14,8 @@ def doctor(as_json: JsonOption = False) -> None:
 
     from pipeline import doctor as checks
 
-    found = checks.check_all()
+    with working("looking at this machine"):
+        found = checks.check_all()
     if as_json:
         typer.echo(checks.to_json(found))
     else:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from pipeline.cli.options import SetOption, WorkdirOption
+from pipeline.cli.options import ConfigArgument, SetOption, WorkdirOption
+from pipeline.cli.working import working
 
 NOT_DUE = 99
 """Exit code where there is nothing to do; schedulers such as Airflow take it for a skipped task."""
 
 
 def due(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigArgument,
     set_: SetOption = None,
     workdir: WorkdirOption = None,
 ) -> int:
@@ -26,6 +24,7 @@ def due(
     loaded = load(config, set_ or [])
     place = WorkDir.of(loaded.config.name, workdir)
     place.create()
-    reason = reason_to_run(loaded, place)
+    with working("taking stock of the data"):
+        reason = reason_to_run(loaded, place)
     typer.echo(f"due: {reason}" if reason else "not due: a run was made of all this, or the data is still arriving")
     return 0 if reason else NOT_DUE

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import JsonOption, SetOption
 
 
 def image(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
-    config: Annotated[Path | None, typer.Argument(help="A YAML file, for its vertex.image and model.module.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file, for its vertex.image and model.module.", autocompletion=completing.configs),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--image", metavar="NAME:TAG", help="Name of the image; unset: vertex.image.")
     ] = None,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from pipeline.cli.options import JsonOption, SetOption, WorkdirOption
+from pipeline.cli import completing
+from pipeline.cli.options import ConfigArgument, JsonOption, SetOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ RunIdOption = Annotated[
 
 
 def prepare_run(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigArgument,
     run_id: RunIdOption,
     set_: SetOption = None,
     span: Annotated[int | None, typer.Option("--span", min=0, help="Train on the data up to this span.")] = None,
@@ -50,11 +52,16 @@ def prepare_run(
     with noise_to(log_folder(place, run_id) / "prepare-run.log") as screen:
         from pipeline.runners.preparing import prepare_run as prepare
 
-        print(prepare(loaded, place, run_id).ir, file=screen.out)
+        with working("preparing the run", screen.err):
+            ir = prepare(loaded, place, run_id).ir
+        print(ir, file=screen.out)
 
 
 def run_node(
-    node: Annotated[str, typer.Argument(help="Id of the node, such as Trainer.")],
+    node: Annotated[
+        str,
+        typer.Argument(help="Id of the node, such as Trainer.", autocompletion=completing.one_of(completing.stages)),
+    ],
     run_id: RunIdOption,
     ir: Annotated[
         Path | None, typer.Option("--ir", metavar="FILE", help="The compiled pipeline that `prepare-run` printed.")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import ConfigOption, JsonOption, SetOption, WorkdirOption
+from pipeline.cli import completing
+from pipeline.cli.options import ConfigArgument, ConfigOption, JsonOption, SetOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 edge = typer.Typer(help="Mobile bundles.", no_args_is_help=True)
@@ -26,7 +29,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing 
 
 
 def optimize(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigArgument,
     set_: SetOption = None,
     workdir: WorkdirOption = None,
     quiet: QuietOption = False,
@@ -48,7 +51,15 @@ def optimize(
 
 def export(
     model: Annotated[Path, typer.Argument(help="The directory of a SavedModel, such as a published version.")],
-    form: Annotated[str, typer.Option("--format", "-f", help="Form to convert to, such as tflite_int8.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Form to convert to, such as tflite_int8.",
+            autocompletion=completing.one_of(completing.forms),
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File (or directory) to write.")],
     data: DataOption = None,
     images: ImagesOption = None,
@@ -72,7 +83,7 @@ def export(
             "that the model was trained on, or a built-in name such as digits"
         )
     count = images or REPRESENTATIVE_IMAGES
-    with noise_to(Path(os.devnull)):
+    with noise_to(Path(os.devnull)) as screen, working(f"making {form}", screen.err):
         sample = None
         if wanted.needs_representative and data is not None:
             sample = read_images(data, input_shape("saved_model", model, signature), max(count, 1000), seed, TRAIN)
@@ -119,7 +130,7 @@ def benchmark(
     if len(paths) == 1 and (paths[0] / "runs").is_dir():
         paths, workdir = [], paths[0]
     named = benchmarking.named_models(paths) if paths else benchmarking.models_of_run(config, workdir)
-    with noise_to(Path(os.devnull)):
+    with noise_to(Path(os.devnull)) as screen, working(f"measuring {len(named)} models", screen.err):
         found = benchmarking.benchmark(named, data, images, seed, rounds)
     if out is not None:
         write_csv(found.rows, out / "benchmark.csv")
@@ -151,7 +162,8 @@ def verify(
     from serving.edge.__main__ import main
 
     words = ["verify", str(bundle), "--runtime", runtime, *(["--json"] if as_json else [])]
-    code = main(words)
+    with working("checking the bundle"), contextlib.redirect_stdout(io.StringIO()) as said:
+        code = main(words)
+    typer.echo(said.getvalue(), nl=False)
     if code:
-        sys.stdout.flush()
         raise typer.Exit(code)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
+from transform.progress import report
 
 if TYPE_CHECKING:
     from serving.classifier import Prediction
@@ -43,14 +45,17 @@ def predict(
         )
     writer = _row_writer(out) if out is not None else None
     folder = model if model is not None else _served(config, workdir)
-    from serving.classifier import Classifier
+    with contextlib.ExitStack() as stack:
+        with working(f"loading the model in {folder}"):
+            from serving.classifier import Classifier
 
-    with Classifier.open(folder) as classifier:
+            classifier = stack.enter_context(Classifier.open(folder))
         if batch is not None and out is not None and writer is not None:
             failed, total = _predict_folder(classifier, batch, out, writer)
             typer.echo(f"{out}: {total:,} images, {failed:,} of them unreadable, by the model in {folder}")
         else:
-            answers = list(classifier.predict_paths(images or [], top=top))
+            with working("predicting"):
+                answers = list(classifier.predict_paths(images or [], top=top))
             failed, total = sum(answer.error is not None for _, answer in answers), len(answers)
             _show(answers, folder, as_json)
     if failed == total or (failed and batch is None):
@@ -99,8 +104,6 @@ def _predict_folder(
     Returns:
         How many images could not be read, and how many there are.
     """
-    from rich.progress import track
-
     paths = list(_images_below(folder, out))
     if not paths:
         raise ConfigError(f"{folder} holds no images; expected files ending in {', '.join(sorted(_IMAGE_ENDINGS))}")
@@ -109,12 +112,11 @@ def _predict_folder(
     try:
         with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             write = writer(file)
-            answers = classifier.predict_paths(paths)
-            for path, answer in track(
-                answers, "predicting", len(paths), transient=True, disable=not sys.stderr.isatty()
-            ):
-                failed += answer.error is not None
-                write(_row(path.relative_to(folder), answer))
+            with working("predicting"):
+                for done, (path, answer) in enumerate(classifier.predict_paths(paths), 1):
+                    failed += answer.error is not None
+                    write(_row(path.relative_to(folder), answer))
+                    report(done, len(paths), "images")
         part.replace(out)
     except OSError as error:
         raise ConfigError(f"{out} can't be written: {error.strerror}") from error

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
 
 
@@ -59,7 +60,10 @@ def versions(
 
 def rollback(
     to: Annotated[
-        int | None, typer.Argument(help="The version to bring back (default: the one served before).")
+        int | None,
+        typer.Argument(
+            help="The version to bring back (default: the one served before).", autocompletion=completing.versions
+        ),
     ] = None,
     of: KindOption = Kind.MODEL,
     config: ConfigOption = None,

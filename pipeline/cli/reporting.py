@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import ConfigOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def report(
-    run: Annotated[str | None, typer.Argument(help="Id of a run, or its beginning (default: the last run).")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Id of a run, or its beginning (default: the last run).", autocompletion=completing.runs),
+    ] = None,
     compare: Annotated[
-        tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="Show two runs side by side.")
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="A B", help="Show two runs side by side.", autocompletion=completing.runs),
     ] = None,
     out: Annotated[
         Path | None,
@@ -39,13 +45,13 @@ def report(
         first, second = (run_named(place, name) for name in compare)
         target = out or place.reports / f"{first.stem}--{second.stem}.html"
         place.logs.mkdir(exist_ok=True)
-        with noise_to(place.logs / "report.log"):
+        with noise_to(place.logs / "report.log") as screen, working("comparing two runs", screen.err):
             page = _compared(first, second, place)
     else:
         record = last_run(place) if run is None else run_named(place, run)
         target = out or place.reports / f"{record.stem}.html"
         place.logs.mkdir(exist_ok=True)
-        with noise_to(place.logs / "report.log"):
+        with noise_to(place.logs / "report.log") as screen, working("writing the page", screen.err):
             page = _rendered(record, place)
     _write(target, page)
     typer.echo(str(target))

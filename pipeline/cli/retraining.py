@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import ConfigOption, JsonOption, SetOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError, GateRefused
 
 if TYPE_CHECKING:
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def watch(
-    config: Annotated[Path, typer.Argument(help="The YAML file; its section retrain says what starts a run.")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="The YAML file; its section retrain says what starts a run.", autocompletion=completing.configs
+        ),
+    ],
     set_: SetOption = None,
     workdir: WorkdirOption = None,
     once: Annotated[
@@ -113,7 +120,10 @@ def drift(
             "--request_log_sampling_rate=0.1, and name DIR by --log or retrain.log"
         )
     place.create()
-    with noise_to(place.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-drift.log"):
+    with (
+        noise_to(place.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-drift.log") as screen,
+        working("comparing requests with the training data", screen.err),
+    ):
         report = compare_requests(loaded, place, logs, time.time())
     if as_json:
         typer.echo(json.dumps(report.plain(), indent=1))

@@ -6,12 +6,13 @@ import dataclasses
 import io
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import ConfigOption, JsonOption, SetOption, WorkdirOption
+from pipeline.cli import completing
+from pipeline.cli.options import ConfigArgument, ConfigOption, JsonOption, SetOption, WorkdirOption
+from pipeline.cli.program import program
 from pipeline.errors import ConfigError, GateRefused
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _stage(name: str | None) -> str | None:
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigArgument,
     set_: SetOption = None,
     workdir: WorkdirOption = None,
     from_: Annotated[
@@ -50,15 +51,25 @@ def run(
         typer.Option(
             "--from",
             metavar="STAGE",
+            autocompletion=completing.one_of(completing.stages),
             help="Take what comes before from the last run; execute this stage anew.",
         ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Stop after this stage.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="STAGE",
+            help="Stop after this stage.",
+            autocompletion=completing.one_of(completing.stages),
+        ),
+    ] = None,
     no_cache: Annotated[
         list[str] | None,
         typer.Option(
             "--no-cache",
             metavar="STAGE",
+            autocompletion=completing.one_of(completing.stages),
             help="Execute this stage whatever the cache holds ('all': every one).",
         ),
     ] = None,
@@ -86,6 +97,8 @@ def run(
         typer.echo(json.dumps(dataclasses.asdict(record), indent=1))
     if record.state != "succeeded":
         raise refusal(record)
+    if record.version is not None and not quiet and not as_json:
+        typer.echo(f"Next: {program()} report, {program()} predict PICTURE, {program()} serve")
 
 
 def refusal(record: RunRecord) -> GateRefused:

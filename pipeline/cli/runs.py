@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import completing
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
 from pipeline.cli.publishing import Kind, KindOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look back at runs, whichever orchestrator made them.", no_args_is_help=False)
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="Show so many of the newest runs (0: all).")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or 'latest'.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, its beginning, or 'latest'.", autocompletion=completing.runs),
+]
 
 _LIMIT = 20
 
@@ -48,7 +53,7 @@ def list_(
     """List the runs, the newest first."""
     from pipeline.history.details import summaries
 
-    with _history(config, workdir) as history:
+    with working("reading the runs"), _history(config, workdir) as history:
         chosen = history.runs[:limit] if limit else history.runs
         rows = summaries(history, chosen)
         total = len(history.runs)
@@ -69,7 +74,7 @@ def show(
     """Show one run: its stages, their artifacts and properties, the verdicts."""
     from pipeline.history.details import details
 
-    with _history(config, workdir) as history:
+    with working("reading the runs"), _history(config, workdir) as history:
         found = details(history, history.find(run))
     if as_json:
         _print_json(found)
@@ -82,7 +87,12 @@ def show(
 @app.command()
 def lineage(
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A version's number, 'latest' (the one served), or a folder.")
+        str,
+        typer.Argument(
+            metavar="VERSION",
+            help="A version's number, 'latest' (the one served), or a folder.",
+            autocompletion=completing.versions,
+        ),
     ] = "latest",
     of: KindOption = Kind.MODEL,
     config: ConfigOption = None,
@@ -92,7 +102,7 @@ def lineage(
     """Tell where a version or an artifact comes from: examples, config, code and commit."""
     from pipeline.history.lineage import trace_folder, trace_version
 
-    with _history(config, workdir) as history:
+    with working("reading the runs"), _history(config, workdir) as history:
         if _is_folder(version):
             found = trace_folder(history, Path(version))
         else:
@@ -119,7 +129,7 @@ def compare(
     """Show what differs between two runs: config, code, data, metrics, verdicts, times."""
     from pipeline.history.comparing import compare as compare_runs
 
-    with _history(config, workdir) as history:
+    with working("reading the runs"), _history(config, workdir) as history:
         found = compare_runs(history, history.find(a), history.find(b))
     if as_json:
         from pipeline.history.plain import plain_comparison
@@ -150,7 +160,11 @@ def gc(
     from pipeline.history.plain import plain_plan
 
     # The plan is made under the lock: a run that ends in between would change what depends on what.
-    with _history(config, workdir) as history, history.workdir.lock() if apply else contextlib.nullcontext():
+    with (
+        working("reading the runs"),
+        _history(config, workdir) as history,
+        history.workdir.lock() if apply else contextlib.nullcontext(),
+    ):
         todo = plan(history, keep, older_than)
         problems = collect(history, todo) if apply else []
     if as_json:

@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.working import described
 from pipeline.optimizing import results
 from pipeline.records import HIT, LEFT_OUT, RAN, RESOLVED, STAGE_FAILED, SUCCEEDED, RunRecord, StageRecord
 from pipeline.runners.observer import Observer
@@ -76,10 +77,7 @@ class RunScreen(Observer, logging.Handler):
         """Show a progress report of the running stage."""
         if self._stage is None:
             return
-        progress = record.progress  # type: ignore[attr-defined]
-        total = f"/{progress['total']:,}" if progress["total"] is not None else ""
-        values = "  ".join(f"{name} {_figure(value)}" for name, value in progress["values"].items())
-        text = f"{self._stage.id:<17} {progress['done']:,}{total} {progress['unit']}  {values}"
+        text = f"{self._stage.id:<17} {described(record.progress)}"  # type: ignore[attr-defined]
         if self._live:
             self._bar.update(self._task, description=text)
         elif time.monotonic() - self._last_line > _PLAIN_INTERVAL:
@@ -190,7 +188,3 @@ def variants_tables(record: RunRecord, width: int) -> list[Any]:
         results_table(certificate.rows, certificate.picks, certificate.front, title, width),
         picks_table(certificate.picks),
     ]
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import lessons
 from pipeline.cli.options import ConfigOption, JsonOption, WorkdirOption
+from pipeline.cli.working import working
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ def serve(context: typer.Context) -> None:
     words = list(context.args)
     # An argument in the first place that is no flag says what to serve.
     target = Path(words.pop(0)) if words and not words[0].startswith("-") else None
-    if not {"--help", "--version"} & {word.split("=")[0] for word in words}:
+    asked = {word.split("=")[0] for word in words}
+    if "--help" in asked:
+        typer.echo(f"{lessons.text('serve')}\n")
+    elif "--version" not in asked:
         words = _with_model(target, words)
     # A process of its own: the model server imports only what it needs of TensorFlow, and gets signals itself.
     sys.stdout.flush()
@@ -139,13 +144,32 @@ def deploy(
         key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"--set {word}: expected KEY=VALUE, such as --set replicas=3")
-        values[key] = value
-    outcome = generate(settings(**values), out, force=force)
+        values[_setting(key)] = value
+    with working("writing the files"):
+        outcome = generate(settings(**values), out, force=force)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(outcome), indent=1))
         return
     typer.echo(f"{out}: {len(outcome.written)} files written, {len(outcome.unchanged)} unchanged")
     typer.echo(f"read {out / 'README.md'} first")
+
+
+def _setting(key: str) -> str:
+    """Return the name of a setting of the files, if there is one.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    import difflib
+
+    from serving.deploy.settings import DeploySettings
+
+    known = sorted(DeploySettings.model_fields)
+    if key in known:
+        return key
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ConfigError(f"--set {key}: the files have no such setting{hint} They are {', '.join(known)}")
 
 
 def warmup(
@@ -157,7 +181,8 @@ def warmup(
     """Make a warm-up file of logged requests, for assets.extra/tf_serving_warmup_requests of a version."""
     from serving.server.request_log_records import write_warmup
 
-    written = write_warmup(logs, model, out, count)
+    with working("reading the log"):
+        written = write_warmup(logs, model, out, count)
     typer.echo(f"{out}: {written} requests of {model}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -75,7 +76,16 @@ def serve(settings: GatewaySettings) -> int:
     # uvicorn raises the signal again when everything accepted is finished; being asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
-    server = uvicorn.Server(config)
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                port = self.servers[0].sockets[0].getsockname()[1]
+                host = f"[{listen.host}]" if ":" in listen.host else listen.host
+                print(f"http://{host}:{port} is ready: web page and API (/openapi.json); Ctrl-C ends it", flush=True)
+
+    server = Announcing(config)
     server.run()
     return 0 if server.started else 1
 
