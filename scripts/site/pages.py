@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 API = {
     "Pipeline": (
         "pipeline.config.loading", "pipeline.running", "pipeline.graph", "pipeline.records", "pipeline.report.page",
-        "pipeline.metadata",
+        "pipeline.report.comparison", "pipeline.metadata",
     ),
     "Data": ("transform.sources.base", "transform.sources.registry", "transform.ingest", "transform.preprocessing"),
     "Models": (
@@ -141,6 +141,18 @@ def _commands(path: str, command: Any) -> Iterator[str]:
     if rows:
         yield "\n| | |\n|---|---|\n"
         yield from rows
+    yield _lesson(path)
+
+
+def _lesson(path: str) -> str:
+    """Return the examples at the end of a command's help."""
+    from pipeline.cli.lessons import LESSONS
+
+    lesson = LESSONS.get(path.partition(" ")[2])
+    if lesson is None:
+        return ""
+    lines = [f"{line}    # {what}" for line, what in lesson.examples]
+    return "\n```sh\n" + "\n".join(lines) + f"\n```\n\nNext: {lesson.then}\n"
 
 
 def api() -> str:

@@ -7,10 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
-from ruamel.yaml import YAML
 
 from pipeline.cli.app import app
 
@@ -31,22 +29,28 @@ def commands(page: Path) -> list[str]:
     indented = "\n".join(re.findall(r"^    (.*)$", FENCE.sub("", text), re.MULTILINE))
     lines = f"{fenced}\n{indented}".replace("\\\n", " ").splitlines()
     found = (re.match(r"\s*(?:\$ )?(?:\w+=\S+ )*(?:\.venv/bin/)?slipway (.*)", line) for line in lines)
-    return [match[1] for match in found if match]
+    # Its completion would be installed for whoever runs the tests.
+    return [match[1] for match in found if match and not match[1].startswith("--")]
 
 
 CASES = [(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in commands(page)]
 
 
+def find(words: list[str]) -> tuple[Any, list[str]]:
+    """Return the command that words name, and the words behind its name."""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
 def parse(words: list[str]) -> None:
     """Let the command line take the words apart, without doing anything."""
-    command: Any = typer.main.get_command(app)
-    path = "slipway"
-    while isinstance(command, click.Group):
-        name = words.pop(0)
-        inner = command.commands.get(name)
-        assert inner is not None, f"there is no command {path} {name}"
-        command, path = inner, f"{path} {name}"
-    command.make_context(path, words)
+    command, rest = find(words)
+    assert command.name not in (None, "slipway"), f"there is no command {words[0]}"
+    assert not hasattr(command, "commands") or command.invoke_without_command, f"{words}: which command of the group?"
+    command.make_context(command.name, rest)
 
 
 def test_there_are_commands_to_check():
@@ -64,18 +68,21 @@ def test_snippets_of_python_compile(page: Path):
         compile(snippet, str(page), "exec")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_snippets_of_yaml_hold_keys_of_the_config(page: Path):
-    from pipeline.config.config import Config
+INLINE = sorted({
+    " ".join(span.split()) for page in PAGES
+    for span in re.findall(r"`(slipway [^`]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+})  # fmt: skip
 
-    for snippet in blocks(page, {"yaml"}):
-        tree = YAML(typ="safe").load(snippet)
-        if not set(tree) <= set(Config.model_fields):
-            continue  # of another program, such as compose
-        for section, values in tree.items():
-            kind = Config.model_fields[section].annotation
-            if isinstance(values, dict) and hasattr(kind, "model_fields"):
-                assert set(values) <= set(kind.model_fields), f"{section}: {set(values) - set(kind.model_fields)}"
+
+@pytest.mark.parametrize("span", INLINE)
+def test_a_command_within_a_sentence_exists_with_these_options(span: str):
+    command, rest = find(span.replace("|", " | ").split()[1:])
+    assert command.name != "slipway" or rest[0].startswith(("-", "COMMAND")), f"there is no command {rest[0]}"
+    if command.name == "serve":
+        return  # its flags are those of the model server
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word.partition("=")[0].strip("[]") for word in rest if word.lstrip("[").startswith("-")}
+    assert given <= {*known, "--help"}, f"{span}: {given - known}"
 
 
 def test_make_targets_that_are_named_exist():
@@ -98,3 +105,18 @@ def test_the_model_of_the_how_to_is_built(tmp_path: Path):
     (tmp_path / "tiny.py").write_text(snippet, encoding="utf-8")
     model = models.build(ModelSettings(name="tiny", module=str(tmp_path / "tiny.py")), (16, 16, 3), 4)
     assert model.output_shape == (None, 4)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING")], ids=lambda page: page.stem
+)
+def test_links_to_files_lead_somewhere(page: Path):
+    """MkDocs checks those between the pages of the site."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_shows_the_report_and_says_what_is_in_the_picture():
+    (alt,) = re.findall(r"!\[([^]]*)\]\(docs/images/report\.png\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(alt.split()) > 8
