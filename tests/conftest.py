@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -52,6 +53,19 @@ def write_shapes(root: Path, per_class: int, seed: int = 0) -> Path:
             ending = ("jpg", "png", "bmp", "JPEG")[number % 4]
             draw(shape, rng).save(root / shape / f"{shape} {number}.{ending}")
     return root
+
+
+@pytest.fixture(autouse=True)
+def users_models_are_forgotten() -> Iterator[None]:
+    """Leave the registry of models as it was found; a user's module stays registered as long as its process lives."""
+    yield
+    registry = sys.modules.get("trainer.models.registry")
+    if registry is not None:
+        for module, families in registry._users.items():
+            sys.modules.pop(module)
+            for name in families:
+                registry._families.pop(name, None)
+        registry._users.clear()
 
 
 @pytest.fixture(scope="session")

@@ -174,10 +174,7 @@ class TestCacheKeys:
         finally:
             extra.unlink()
 
-    def test_a_users_own_model_is_part_of_the_cache_key(self, project, tmp_path, monkeypatch):
-        from trainer.models import registry
-
-        monkeypatch.setattr(registry, "_families", dict(registry._families))
+    def test_a_users_own_model_is_part_of_the_cache_key(self, project, tmp_path):
         module = tmp_path / "mine.py"
         module.write_text(OWN_MODEL.format(filters=4), encoding="utf-8")
         overrides = ("model.name=tiny", f"model.module={module}", "train.epochs=1")

@@ -30,6 +30,8 @@ SMALLEST_SIDE = 8
 USER_MODULE = "slipway_user_models_"
 
 _families: dict[str, Family] = {}
+_users: dict[str, dict[str, Family]] = {}
+"""The families of each user's module that was loaded, by the module's name."""
 
 
 def register(name: str) -> Callable[[Family], Family]:
@@ -107,7 +109,9 @@ def load_module(path: str) -> ModuleType:
         )
     source = file.read_bytes()
     name = f"{USER_MODULE}{hashlib.sha256(source).hexdigest()[:16]}"
-    if name in sys.modules:
+    if name in _users:
+        # Another content under the same model names may have been loaded since.
+        _families.update(_users[name])
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -124,6 +128,7 @@ def load_module(path: str) -> ModuleType:
         if isinstance(error, TrainerError) or not isinstance(error, Exception):
             raise
         raise TrainerError(f"model.module {path!r} failed on import: {type(error).__name__}: {error}") from error
+    _users[name] = {key: family for key, family in _families.items() if before.get(key) is not family}
     return module
 
 
