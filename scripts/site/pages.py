@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 API = {
     "Pipeline": (
-        "pipeline.config.loading", "pipeline.running", "pipeline.graph", "pipeline.records", "pipeline.report.page",
-        "pipeline.report.comparison", "pipeline.metadata",
+        "pipeline.config.loading", "pipeline.running", "pipeline.interactive", "pipeline.graph", "pipeline.records",
+        "pipeline.report.page", "pipeline.report.comparison", "pipeline.metadata",
     ),
     "Data": ("transform.sources.base", "transform.sources.registry", "transform.ingest", "transform.preprocessing"),
     "Models": (
