@@ -3,10 +3,11 @@
 Comes in: the arrays of single requests, from the event loop (`run`) or from any thread (`submit`). Goes out: the
 outputs of each, exactly its own rows. Called by the data plane; it calls `Servable.run` in threads of its own.
 
-A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. No request
-waits for others unless `timeout_micros` says so, or a few milliseconds while a batch of its signature runs. A batch
-that fails is run again item by item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled
-callers are honored before work is done.
+A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A request
+that comes alone never waits; others wait as long as `timeout_micros` says, and a few milliseconds while a batch of
+their signature runs or while as many as were under way before keep arriving. A batch that fails is run again item by
+item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled callers are honored before work is
+done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import concurrent.futures
 import logging
 import math
 import os
-import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,8 @@ class Batcher:
         self._metrics = metrics
         self._queues = BatchQueues(self._options)
         self._lock = self._queues.lock
-        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Not a SimpleQueue: in Python 3.10 its `get` may wait forever if another thread took what woke it.
+        self._wakes = threading.Semaphore(0)
         self._idle = 0
         self._sleepers = 0
         self._waking_loop: asyncio.AbstractEventLoop | None = None
@@ -195,7 +196,7 @@ class Batcher:
         # Who sleeps until a batch is due need not be woken before that.
         if self._idle and self._queues.ready and (not self._sleepers or self._queues.due(time.monotonic())):
             self._idle -= 1
-            self._wakes.put(None)
+            self._wakes.release()
 
     def _work(self) -> None:
         while not self._drained.done():
@@ -221,16 +222,14 @@ class Batcher:
 
     def _rest(self, seconds: float | None) -> None:
         """Sleep until woken or until a batch that waits for more is due."""
-        try:
-            self._wakes.get(timeout=seconds)
-        except queue.Empty:
+        if not self._wakes.acquire(timeout=seconds):
             with self._lock:
                 self._sleepers -= 1
                 if self._idle:
                     self._idle -= 1
                     return
-            # Somebody woke this worker at the same moment: the token is in the queue.
-            self._wakes.get()
+            # Somebody woke this worker at the same moment: the token is there.
+            self._wakes.acquire()
             return
         if seconds is not None:
             with self._lock:
@@ -322,7 +321,7 @@ class Batcher:
             self._drained.set_result(None)
             self._nearer_deadline.set()
             for _ in self._threads:
-                self._wakes.put(None)
+                self._wakes.release()
             self._idle = 0
 
 

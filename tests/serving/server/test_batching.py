@@ -21,6 +21,8 @@ from serving.server.status import Code, StatusError
 from tests.serving.server.engines import BAD, Engine, FakeHandle, signature, spec
 from tests.serving.server.waiting import eventually
 
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+
 FULL = "The batch scheduling queue to which this task was submitted is full"
 
 
