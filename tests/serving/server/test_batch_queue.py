@@ -72,3 +72,55 @@ def test_another_model_does_not_wait_for_it() -> None:
     now = add(queues, 1, handle=other).arrived
     batch, _, _ = queues.take(now)
     assert batch is not None and batch.servable is other.servable
+
+
+def answered(count: int) -> tuple[BatchQueues, float]:
+    """Queues that answered so many requests of one row together, and the time."""
+    queues = BatchQueues(BatchingOptions())
+    now = max(add(queues, 1).arrived for _ in range(count))
+    batch, _, _ = queues.take(now + 1)
+    assert batch is not None and batch.rows == count
+    queues.done(batch)
+    return queues, now
+
+
+def test_clients_that_were_answered_together_are_awaited_while_they_arrive() -> None:
+    queues, _ = answered(8)
+    now = max(add(queues, 1).arrived for _ in range(7))
+    batch, _, wait = queues.take(now + ONE_MILLISECOND)
+    assert batch is None and wait is not None and 0 < wait <= 0.002
+    assert queues.due(now + 0.0021)  # nobody else came
+    last = add(queues, 1).arrived
+    assert queues.due(last)
+    batch, _, _ = queues.take(last)
+    assert batch is not None and batch.rows == 8
+
+
+def test_they_are_awaited_for_a_limited_time() -> None:
+    queues, now = answered(30)
+    for milliseconds in range(22):
+        add(queues, 1).arrived = now + milliseconds * ONE_MILLISECOND
+        assert queues.due(now + milliseconds * ONE_MILLISECOND) == (milliseconds >= 20)
+
+
+def test_a_client_that_stays_behind_soon_waits_no_more() -> None:
+    queues, _ = answered(32)
+    waited = 0
+    for _ in range(25):
+        now = add(queues, 1).arrived
+        waited += not queues.due(now)
+        batch, _, _ = queues.take(now + 1)
+        assert batch is not None
+        queues.done(batch)
+    assert 0 < waited < 20
+    assert queues.due(add(queues, 1).arrived)
+
+
+def test_a_client_that_is_alone_never_waits() -> None:
+    queues, _ = answered(1)
+    for _ in range(3):
+        now = add(queues, 1).arrived
+        assert queues.due(now)
+        batch, _, _ = queues.take(now)
+        assert batch is not None
+        queues.done(batch)
