@@ -268,8 +268,26 @@ class CallServer:
             self._request_calls()
         self._thread.start()
 
+    def refuse(self, reason: str, keep: str) -> None:
+        """Answer calls that begin from now on with UNAVAILABLE.
+
+        Args:
+            reason: Text of the error.
+            keep: Methods whose full names begin so are still answered.
+        """
+
+        def refused(call: Call, _: bytes) -> None:
+            call.fail(Code.UNAVAILABLE, reason)
+
+        self._handlers = {
+            name: handler if name.startswith(keep) else refused for name, handler in self._handlers.items()
+        }
+
     def shutdown(self, stopped: Callable[[], None]) -> None:
         """Accept no more calls; those that run go on.
+
+        gRPC ends a call that arrives at this very moment with CANCELLED, after which clients don't try again; see
+        `refuse`.
 
         Args:
             stopped: Called when the last one has ended, in the server's thread.

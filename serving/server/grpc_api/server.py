@@ -23,6 +23,8 @@ _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 _HEALTH = "/grpc.health.v1.Health/"
 _FINAL_SECONDS = 5.0  # How long calls that were cut off may take to end.
+# How long new calls are refused before the end, so that clients at work learn that they should go elsewhere.
+_REFUSING_SECONDS = 0.2
 
 
 class GrpcServer:
@@ -40,7 +42,7 @@ class GrpcServer:
         self._stopped: asyncio.Future[None] | None = None
 
     async def stop(self, grace_seconds: float) -> None:
-        """Accept no more calls, let those that run finish, then cut off what is left; stopping twice is allowed.
+        """Refuse new calls, let those that run finish, then cut off what is left; stopping twice is allowed.
 
         Args:
             grace_seconds: How long running calls may take.
@@ -48,9 +50,11 @@ class GrpcServer:
         if self._stopped is None:
             loop = asyncio.get_running_loop()
             self._stopped = loop.create_future()
-            self._calls.shutdown(lambda: _tell(loop, self._stopped))
             if self._health is not None:
                 self._health.stop()
+            self._calls.refuse("The server is shutting down", keep=_HEALTH)
+            await asyncio.sleep(_REFUSING_SECONDS)
+            self._calls.shutdown(lambda: _tell(loop, self._stopped))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._stopped), grace_seconds)
             return

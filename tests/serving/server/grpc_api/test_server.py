@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,31 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest() -> None:
         assert accepted.result()
         stopping.join(60)
         assert not stopping.is_alive()
+
+
+def test_clients_at_work_are_told_to_go_elsewhere() -> None:
+    """UNAVAILABLE is what they try again after; gRPC alone ends calls that come at the wrong moment with CANCELLED."""
+    ends: list[grpc.StatusCode] = []
+
+    def work(target: str) -> None:
+        with grpc.insecure_channel(target) as channel:
+            while True:
+                try:
+                    predict(channel, timeout=60)
+                except grpc.RpcError as error:
+                    ends.append(error.code())
+                    return
+
+    for _ in range(5):
+        with RunningGrpc(FakePlane()) as server:
+            clients = [threading.Thread(target=work, args=(server.target,)) for _ in range(8)]
+            for client in clients:
+                client.start()
+            time.sleep(0.1)
+            server.stop(60)
+            for client in clients:
+                client.join(60)
+    assert ends == [grpc.StatusCode.UNAVAILABLE] * 40
 
 
 def test_what_takes_longer_than_the_grace_is_cut_off() -> None:
