@@ -28,11 +28,11 @@ def draw(rows: Rows, file: Path) -> None:
     figure = Figure(figsize=(11, 7), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (field, title) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
-        for engine, workers in engines:
+        for color, (engine, workers) in enumerate(engines):
             points = walls(rows, engine, workers, field)
             if any(points.values()):
                 label = "one process" if engine == "direct" else f"{workers} worker{'s' * (workers > 1)}"
-                axes.plot(list(points), list(points.values()), marker="o", label=label)
+                axes.plot(list(points), list(points.values()), marker="o", label=label, color=f"C{color}")
         axes.set_xscale("log")
         axes.set_xlabel("pictures")
         axes.set_title(title)
