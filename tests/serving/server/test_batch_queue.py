@@ -85,14 +85,15 @@ def answered(count: int) -> tuple[BatchQueues, float]:
 
 
 def test_clients_that_were_answered_together_are_awaited_while_they_arrive() -> None:
-    queues, _ = answered(8)
-    now = max(add(queues, 1).arrived for _ in range(7))
+    queues, now = answered(8)
+    for _ in range(7):
+        add(queues, 1).arrived = now
     batch, _, wait = queues.take(now + ONE_MILLISECOND)
     assert batch is None and wait is not None and 0 < wait <= 0.002
     assert queues.due(now + 0.0021)  # nobody else came
-    last = add(queues, 1).arrived
-    assert queues.due(last)
-    batch, _, _ = queues.take(last)
+    add(queues, 1).arrived = now
+    assert queues.due(now)
+    batch, _, _ = queues.take(now)
     assert batch is not None and batch.rows == 8
 
 
