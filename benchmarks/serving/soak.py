@@ -227,9 +227,12 @@ async def soak(target: Target, base: Path, pid: int, seconds: float) -> Account:
         memory = account.memory[-1][1] if account.memory else 0
         left = max(end - time.monotonic(), 0)
         print(f"{left:5.0f} s left, {account.right.total():,} right, {account.wrong.total()} wrong, {memory:.0f} MB")
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    left_over = set(tasks)
+    while left_over:
+        # Again and again: in Python 3.10 `wait_for` may swallow a cancellation that comes with its result.
+        for task in left_over:
+            task.cancel()
+        _, left_over = await asyncio.wait(left_over, timeout=1)
     return account
 
 
