@@ -36,11 +36,11 @@ def draw(rows: Rows, file: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlabel("pictures")
         axes.set_title(title)
-        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if field.endswith("_s"):
             axes.set_yscale("log")
-            axes.set_ylim(bottom=None)
+        else:
+            axes.set_ylim(bottom=0)
         axes.legend()
     figure.suptitle(f"Data stages on {rows[0]['cores']} cores of {rows[0]['cpu']}, {rows[-1]['date']}")
     figure.savefig(file, dpi=110)

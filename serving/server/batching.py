@@ -3,11 +3,11 @@
 Comes in: the arrays of single requests, from the event loop (`run`) or from any thread (`submit`). Goes out: the
 outputs of each, exactly its own rows. Called by the data plane; it calls `Servable.run` in threads of its own.
 
-A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A request
-that comes alone never waits; others wait as long as `timeout_micros` says, and a few milliseconds while a batch of
-their signature runs or while as many as were under way before keep arriving. A batch that fails is run again item by
-item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled callers are honored before work is
-done.
+A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A client
+that is alone waits for nobody. Others wait as long as `timeout_micros` says, a few milliseconds while a batch of their
+signature runs, and while others keep arriving, for as many as were under way before. A batch that fails is run again
+item by item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled callers are honored before
+work is done.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class BatchingOptions:
 
     Attributes:
         max_batch_size: Most rows of a batch.
-        timeout_micros: How long a batch that is not full waits for more, in microseconds; 0 waits only while all
-            workers are busy.
+        timeout_micros: How long a batch that is not full waits for more, in microseconds; 0 for no longer than
+            the module's text says.
         max_enqueued_batches: Batches of full size that may wait in the queue of a signature; what comes on top is
             refused with UNAVAILABLE.
         workers: Batches that run side by side; 0 for one a core.
