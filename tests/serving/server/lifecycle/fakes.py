@@ -67,11 +67,12 @@ class FakeLoader:
             return sum(number == version for _, number in self.calls)
 
     def __call__(self, model: str, version: int, path: Path) -> FakeServable:
+        # Before the attempt is counted: whoever waits for the attempt may take the files away.
+        assert (path / "saved_model.pb").exists(), "loaded without a graph"
         with self._lock:
             self.calls.append((model, version))
             failures = self._failures.get(version)
             error = failures.pop(0) if failures else None
-        assert (path / "saved_model.pb").exists(), "loaded without a graph"
         if version in self._gates:
             assert self._gates[version].wait(60), f"version {version} was never let go"
         if error is not None:
