@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _IMPORT = re.compile(r"(?:^|[:;])[ \t]*(?=import[ \t\\]|from[ \t\\.])", re.MULTILINE)
 _LONGEST_IMPORT = 4000  # characters
 _GIT_SECONDS = 10
+COMMIT_VARIABLE = "SLIPWAY_COMMIT"
+"""Environment variable that names the commit where there is no checkout to ask."""
 
 
 def code_fingerprint(entry_modules: Sequence[str], extra_files: Sequence[Path] = (), root: Path = ROOT) -> str:
@@ -143,8 +145,9 @@ def git_commit(root: Path = ROOT) -> str:
         root: a folder in a checkout.
 
     Returns:
-        40 hexadecimal digits, followed by `-dirty` where tracked files differ from the commit; `unknown`
-        outside a checkout, before the first commit and where git is missing.
+        40 hexadecimal digits, followed by `-dirty` where tracked files differ from the commit. Outside a checkout,
+        before the first commit and where git is missing: what `SLIPWAY_COMMIT` says, as in images that
+        `slipway image` describes, or else `unknown`.
     """
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(root)]
     command += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -153,9 +156,10 @@ def git_commit(root: Path = ROOT) -> str:
     clean |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+        found = done.stdout.strip()
     except (OSError, ValueError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        found = ""
+    return found or os.environ.get(COMMIT_VARIABLE, "").strip() or "unknown"
 
 
 def _hash_of(value: Any) -> str:

@@ -14,6 +14,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.fingerprint import COMMIT_VARIABLE, git_commit
 from serving.deploy.generating import Generated, write_files
 
 ROOMS = ("pipeline", "trainer", "transform", "serving")
@@ -79,7 +80,7 @@ def write_context(
     if len(own) < len(modules):
         raise ConfigError(f"two modules have the same file name: {', '.join(map(str, modules))}; rename one")
     files = {**_sources(root), **own}
-    return write_files(out_dir, {**files, **_rendered(image, files)}, record=RECORD, force=force)
+    return write_files(out_dir, {**files, **_rendered(image, files, git_commit(root))}, record=RECORD, force=force)
 
 
 def _sources(root: Path) -> dict[str, str]:
@@ -100,7 +101,7 @@ def _sources(root: Path) -> dict[str, str]:
     return files
 
 
-def _rendered(image: str, files: dict[str, str]) -> dict[str, str]:
+def _rendered(image: str, files: dict[str, str], commit: str) -> dict[str, str]:
     import jinja2
 
     environment = jinja2.Environment(
@@ -114,6 +115,8 @@ def _rendered(image: str, files: dict[str, str]) -> dict[str, str]:
         "extras": "".join(f" --extra {extra}" for extra in EXTRAS),
         "beam": metadata.version("apache-beam"),
         "modules": modules,
+        "commit": commit,
+        "commit_variable": COMMIT_VARIABLE,
         "copied": sorted({name.partition("/")[0] for name in files} | {"entrypoint.sh"}),
         "checks": {name: _check(words) for name, words in _CHECKS.items()},
     }

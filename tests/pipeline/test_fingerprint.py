@@ -291,3 +291,5 @@ def test_outside_of_a_checkout_or_without_git_the_commit_is_unknown(
     assert git_commit(tmp_path / "none") == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_commit(fingerprint.ROOT) == "unknown"
+    monkeypatch.setenv("SLIPWAY_COMMIT", "a" * 40)
+    assert git_commit(tmp_path) == git_commit(fingerprint.ROOT) == "a" * 40

@@ -16,6 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.errors import ConfigError
+from pipeline.fingerprint import git_commit
 from pipeline.images.context import EXTRAS, write_context
 from serving.errors import ServingError
 
@@ -76,6 +77,17 @@ def test_images_are_pinned_and_nobody_is_root(context: Path) -> None:
     assert f"apache/beam_python3.10_sdk:{metadata.version('apache-beam')}" in stages
     text = (context / "Dockerfile").read_text()
     assert "USER ${RUN_AS}" in text and "ARG RUN_AS=10001" in text and "--uid 10001" in text
+
+
+def test_runs_in_the_container_know_their_commit(
+    context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = git_commit(ROOT)
+    variables = dict(rest.split("=", 1) for word, rest in instructions(context) if word == "ENV" and " " not in rest)
+    assert variables == {"SLIPWAY_COMMIT": here}
+    assert ("LABEL", f"org.opencontainers.image.revision={here}") in list(instructions(context))
+    monkeypatch.setenv("SLIPWAY_COMMIT", variables["SLIPWAY_COMMIT"])
+    assert git_commit(tmp_path) == here
 
 
 def test_what_is_installed_is_locked(context: Path) -> None:
