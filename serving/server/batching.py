@@ -1,13 +1,12 @@
 """Requests that arrive together run together.
 
 Comes in: the arrays of single requests, from the event loop (`run`) or from any thread (`submit`). Goes out: the
-outputs of each, exactly its own rows. Called by the data plane; it calls `Servable.run` in threads of its own.
+outputs of each, exactly its own rows. Called by the data plane; batches run in threads of its own.
 
 A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A client
 that is alone waits for nobody. Others wait as long as `timeout_micros` says, a few milliseconds while a batch of their
-signature runs, and while others keep arriving, for as many as were under way before. A batch that fails is run again
-item by item, so that one bad item fails alone. Queues are bounded; deadlines and cancelled callers are honored before
-work is done.
+signature runs, and while others keep arriving, for as many as were under way before. Queues are bounded; deadlines and
+cancelled callers are honored before work is done.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from serving.server.batch_queue import Batch, BatchQueues, Item
-from serving.server.batch_rows import merge, rows_of, split
+from serving.server.batch_queue import BatchQueues, Item
+from serving.server.batch_rows import rows_of
+from serving.server.batch_runner import Answer, BatchRunner, too_late
 from serving.server.servable import Handle
 from serving.server.status import Code, StatusError
 
@@ -84,7 +84,7 @@ class Batcher:
     def __init__(self, options: BatchingOptions | None = None, metrics: ServerMetrics | None = None) -> None:
         """Start no thread before the first request."""
         self._options = options or BatchingOptions()
-        self._metrics = metrics
+        self._runner = BatchRunner(self._options, metrics)
         self._queues = BatchQueues(self._options)
         self._lock = self._queues.lock
         # Not a SimpleQueue: in Python 3.10 its `get` may wait forever if another thread took what woke it.
@@ -164,7 +164,7 @@ class Batcher:
 
     def _enqueue(self, handle: Handle, signature: str, item: Item, outputs: Sequence[str] | None) -> None:
         if item.deadline is not None and item.deadline <= item.arrived:
-            raise _too_late()
+            raise too_late()
         with self._lock:
             if self._closing:
                 raise StatusError(Code.UNAVAILABLE, "The server is shutting down")
@@ -208,13 +208,13 @@ class Batcher:
                 else:
                     self._wake_one()
             if late:
-                _deliver([(item, None, _too_late()) for item in late])
+                _deliver([(item, None, too_late()) for item in late])
                 self._finish_if_drained()
             if batch is None:
                 self._rest(wait)
                 continue
             try:
-                _deliver(self._answers(batch))
+                _deliver(self._runner.answers(batch))
             finally:
                 with self._lock:
                     self._queues.done(batch)
@@ -235,70 +235,6 @@ class Batcher:
             with self._lock:
                 self._sleepers -= 1
 
-    def _answers(self, batch: Batch) -> list[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]:
-        items = batch.items
-        if len(items) == 1:
-            return [self._alone(batch, items[0])]
-        start = time.monotonic()
-        rows, options = batch.rows, self._options
-        try:
-            inputs, padded = merge([item.inputs for item in items], rows, options.allowed_batch_sizes)
-            outputs = batch.servable.run(batch.signature, inputs, batch.outputs)
-            parts = split(outputs, [item.rows for item in items], padded)
-        except Exception as error:
-            if not isinstance(error, StatusError):
-                _log.exception("a batch of %d requests failed", len(items))
-            return [self._alone(batch, item) for item in items]
-        if parts is None:
-            # Its rows are not those of the inputs, whatever the signature says: never gather it again.
-            batch.lane.solo = True
-            return [self._alone(batch, item) for item in items]
-        self._count(batch, items, rows, padded - rows, start)
-        return [(item, part, None) for item, part in zip(items, parts, strict=True)]
-
-    def _alone(self, batch: Batch, item: Item) -> tuple[Item, dict[str, np.ndarray] | None, StatusError | None]:
-        start = time.monotonic()
-        if item.deadline is not None and item.deadline <= start:
-            return item, None, _too_late()
-        if item.future.done():
-            return item, None, None
-        try:
-            outputs, padding = self._run_alone(batch, item)
-        except StatusError as error:
-            return item, None, error
-        except Exception as error:
-            _log.exception("a request failed")
-            return item, None, StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
-        self._count(batch, [item], item.rows, padding, start)
-        return item, outputs, None
-
-    def _run_alone(self, batch: Batch, item: Item) -> tuple[dict[str, np.ndarray], int]:
-        """Outputs of one request, and how many rows of padding were added."""
-        servable, options, inputs, rows = batch.servable, self._options, item.inputs, item.rows
-        limit = options.batch_rows
-        if batch.lane.solo or rows <= 0:
-            return servable.run(batch.signature, inputs, batch.outputs), 0
-        if rows > limit and options.oversized == "split":
-            pieces = []
-            for begin in range(0, rows, limit):
-                part = {name: array[begin : begin + limit] for name, array in inputs.items()}
-                pieces.append(self._run_alone(batch, Item(part, rows_of(part), None, item.future, None))[0])
-            return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}, 0
-        if not options.allowed_batch_sizes:
-            return servable.run(batch.signature, inputs, batch.outputs), 0
-        merged, padded = merge([inputs], rows, options.allowed_batch_sizes)
-        outputs = servable.run(batch.signature, merged, batch.outputs)
-        parts = split(outputs, [rows], padded)
-        if parts is None:
-            batch.lane.solo = True
-            return servable.run(batch.signature, inputs, batch.outputs), 0
-        return parts[0], padded - rows
-
-    def _count(self, batch: Batch, items: Sequence[Item], rows: int, padding: int, start: float) -> None:
-        if self._metrics is not None:
-            waited = [(start - item.arrived) * 1e6 for item in items]
-            self._metrics.batch(batch.model_name, rows, padding, waited, (time.monotonic() - start) * 1e6)
-
     def _watch_deadlines(self) -> None:
         """Tell callers in time that their deadline passed, whether they wait or run."""
         while not self._drained.done():
@@ -309,7 +245,7 @@ class Batcher:
             time.sleep(_TICK_SECONDS)
             with self._lock:
                 late, self._next_deadline = self._queues.expired(time.monotonic())
-            _deliver([(item, None, _too_late()) for item in late])
+            _deliver([(item, None, too_late()) for item in late])
             self._finish_if_drained()
 
     def _finish_if_drained(self) -> None:
@@ -325,11 +261,7 @@ class Batcher:
             self._idle = 0
 
 
-def _too_late() -> StatusError:
-    return StatusError(Code.DEADLINE_EXCEEDED, "Run() timeout exceeded while waiting in batching queue")
-
-
-def _deliver(answers: Sequence[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]) -> None:
+def _deliver(answers: Sequence[Answer]) -> None:
     """Answer callers; those on an event loop all at once."""
     by_loop: dict[asyncio.AbstractEventLoop | None, list] = {}
     for answer in answers:
@@ -341,7 +273,7 @@ def _deliver(answers: Sequence[tuple[Item, dict[str, np.ndarray] | None, StatusE
             loop.call_soon_threadsafe(_resolve, group)
 
 
-def _resolve(answers: Sequence[tuple[Item, dict[str, np.ndarray] | None, StatusError | None]]) -> None:
+def _resolve(answers: Sequence[Answer]) -> None:
     for item, outputs, error in answers:
         try:
             if item.future.done():
