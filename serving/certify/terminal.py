@@ -127,10 +127,15 @@ def _doubtful(row: Row) -> bool:
     return row.contention is not None and row.contention > UNRELIABLE
 
 
+def _compared(rows: Sequence[Row]) -> bool:
+    return any(row.ratio is not None or row.ratio_b32 is not None for row in rows)
+
+
 def _legend(rows: Sequence[Row], picked: set[str], front: Sequence[str]) -> list[str]:
     parts = [
         f"{_PICKED} picked for a target" if picked else "",
         f"{_FRONT} on the Pareto front" if set(front) - picked else "",
+        "x b1: times faster than the SavedModel at batch size 1" if _compared(rows) else "",
         "? the machine was busy: CPU times still compare, wall times do not" if any(map(_doubtful, rows)) else "",
     ]
     return [f" {part}" for part in parts if part]
