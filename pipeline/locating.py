@@ -99,7 +99,13 @@ def serving_base(workdir: WorkDir, kind: PublishedKind = "model") -> Path:
     field, words = _RECORDED[kind]
     for record in records(workdir.records):
         if folder := getattr(record, field):
-            return Path(folder).parent
+            return _here(Path(folder).parent, record, workdir)
     raise ConfigError(
         f"no run in {workdir.root} has published {words} yet; `slipway status` says why, `slipway run` starts another"
     )
+
+
+def _here(folder: Path, record: RunRecord, workdir: WorkDir) -> Path:
+    """Return where a folder of a record lies now; the work directory may have been copied or moved since the run."""
+    root = Path(record.log).parents[1] if record.log else workdir.root
+    return workdir.root / folder.relative_to(root) if folder.is_relative_to(root) else folder
