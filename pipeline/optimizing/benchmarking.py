@@ -63,11 +63,19 @@ def named_models(paths: Sequence[Path]) -> list[NamedModel]:
     """
     found: list[NamedModel] = []
     for path in paths:
-        base = _plain(path.resolve().parent.name if path.stem == "model" else path.resolve().stem)
+        base = _plain(_name_of(path))
         taken = {model.name for model in found}
         names = (base if number == 1 else f"{base}.{number}" for number in itertools.count(1))
         found.append(NamedModel(next(name for name in names if name not in taken), _form_of(path), path.resolve()))
     return found
+
+
+def _name_of(path: Path) -> str:
+    """Return what tells a model from others: of a published version also the folder, of `x/model.tflite` only that."""
+    if path.stem == "model":
+        return path.parent.name or path.stem
+    found = path.resolve()
+    return f"{found.parent.name}-{found.name}" if found.name.isdecimal() else found.stem
 
 
 def _form_of(path: Path) -> str:

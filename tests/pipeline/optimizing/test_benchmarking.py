@@ -26,9 +26,14 @@ def test_every_model_gets_a_name_of_its_own(tmp_path):
         touch(tmp_path / "other" / "a.xml"),
     ]
     models = named_models(paths)
-    assert [model.name for model in models] == ["3", "a", "b", "a.2", "sp_te_Gr__e", "a.3"]
+    assert [model.name for model in models] == ["served-3", "a", "b", "a.2", "sp_te_Gr__e", "a.3"]
     assert [model.form for model in models] == ["saved_model", *["onnx_float32"] * 4, "openvino_float32"]
     assert all(model.path.is_absolute() for model in models)
+
+
+def test_a_model_of_this_folder_is_not_called_like_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path / "copy" / "model.onnx").parent)
+    assert [model.name for model in named_models([Path("model.onnx")])] == ["model"]
 
 
 def test_what_is_no_model_is_refused(tmp_path):
