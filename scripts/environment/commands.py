@@ -101,15 +101,18 @@ class Runner:
         return Outcome(code, self._printed_since(start))
 
     def _wait(self, process: subprocess.Popen[bytes], start: int) -> int:
-        begun = time.monotonic()
+        begun, last = time.monotonic(), ""
         try:
             while True:
                 try:
                     return process.wait(timeout=self._heartbeat)
                 except subprocess.TimeoutExpired:
                     lines = self._printed_since(start).strip().splitlines()
-                    last = lines[-1].strip()[:70] if lines else "still at work"
-                    self.say(f"      {time.monotonic() - begun:.0f} s: {last}")
+                    line = lines[-1].strip()[:70] if lines else ""
+                    # uv compiles the bytecode after this line, for a minute or more, and says nothing meanwhile.
+                    silent = "compiling the packages' bytecode" if line.startswith("Installed ") else "still at work"
+                    news, last = (line if line != last else ""), line
+                    self.say(f"      {time.monotonic() - begun:.0f} s: {news or silent}")
         except BaseException:
             process.terminate()
             process.wait()
