@@ -37,7 +37,7 @@ def _stage(name: str | None) -> str | None:
         import difflib
 
         near = difflib.get_close_matches(key, plain, n=1)
-        hint = f"; did you mean {plain[near[0]]}?" if near else ""
+        hint = f"; did you mean {plain[near[0]]}?" if near else "."
         raise ConfigError(f"there is no stage {name!r}{hint} The stages are {', '.join(STAGES)}")
     return plain[key]
 
@@ -81,7 +81,6 @@ def run(
     from pipeline.cli.screen import RunScreen
     from pipeline.config.loading import load
     from pipeline.runners.options import RunOptions
-    from pipeline.running import run_pipeline
     from pipeline.workdir import WorkDir
 
     loaded = load(config, set_ or [])
@@ -92,7 +91,10 @@ def run(
     log = place.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.log"
     with place.lock(), noise_to(log) as screen:
         stream = io.StringIO() if quiet or as_json else screen.out
-        record = run_pipeline(loaded, place, log, options, RunScreen(stream))
+        with RunScreen(stream).prepared(loaded.config.name) as observer:
+            from pipeline.running import run_pipeline
+
+            record = run_pipeline(loaded, place, log, options, observer)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(record), indent=1))
     if record.state != "succeeded":

@@ -6,8 +6,10 @@ live line; elsewhere each stage is one line, and long ones report now and then.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -51,8 +53,31 @@ class RunScreen(Observer, logging.Handler):
         self._stage: StageRecord | None = None
         self._last_line = 0.0
 
+    @contextlib.contextmanager
+    def prepared(self, name: str) -> Iterator[RunScreen]:
+        """Say that a run begins: looking at the data and loading TFX take a while, before there is more to tell.
+
+        Args:
+            name: of the pipeline.
+
+        Yields:
+            This screen, for `run_started` and what follows.
+        """
+        text = f"Slipway {name}: looking at the data, loading TFX"
+        if self._live:
+            self._bar.start()
+            self._task = self._bar.add_task(text)
+        else:
+            self._console.print(text)
+        try:
+            yield self
+        finally:
+            if self._live:
+                self._bar.stop()
+
     def run_started(self, record: RunRecord) -> None:
         """Show the heading."""
+        self._end_line()
         logger = logging.getLogger(LOGGER)
         logger.setLevel(logging.INFO)
         logger.addHandler(self)
@@ -85,9 +110,7 @@ class RunScreen(Observer, logging.Handler):
 
     def stage_finished(self, stage: StageRecord) -> None:
         """Leave one line about the stage on the screen."""
-        if self._live and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
+        self._end_line()
         self._stage = None
         text = Text.assemble((f"{stage.id:<17} ", "bold"), (f"{stage.state:<8}", _STYLE.get(stage.state, "")))
         text.append(f"{stage.seconds:7.1f} s  ")
@@ -112,6 +135,11 @@ class RunScreen(Observer, logging.Handler):
         """End the live line, and listen to the stages no longer."""
         self._bar.stop()
         logging.getLogger(LOGGER).removeHandler(self)
+
+    def _end_line(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
 
     def _show(self, text: str) -> None:
         self._last_line = time.monotonic()

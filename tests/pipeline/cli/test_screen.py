@@ -21,7 +21,8 @@ def shown(terminal: bool) -> str:
     record = RunRecord("id", "pictures", "p.yaml", "now", 1, "the.log", "f")
     record.stages = [StageRecord("ExampleGen"), StageRecord("Trainer"), StageRecord("Pusher")]
     record.warnings = ["qat cannot be applied"]
-    screen.run_started(record)
+    with screen.prepared("pictures"):
+        screen.run_started(record)
     cached, trainer, _ = record.stages
     screen.stage_started(cached)
     cached.state, cached.detail, cached.seconds = HIT, "12 images", 0.1
@@ -43,7 +44,7 @@ def test_a_run_without_a_terminal_is_plain_lines():
     text = shown(terminal=False)
     assert "\x1b" not in text
     for words in (
-        "pictures", "the.log", "known now: qat cannot be applied",
+        "Slipway pictures: looking at the data", "the.log", "known now: qat cannot be applied",
         "ExampleGen        HIT", "MISS: train.epochs 5 -> 6", "6 epochs", "accuracy is 0.99",
         "version 3 is in served/3, the mobile bundle in edge/4, the forms for other servers in forms/2", "all stages",
     ):  # fmt: skip
