@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -18,13 +19,16 @@ from transform.progress import LOGGER
 _PLAIN_INTERVAL = 15.0
 """Seconds between lines where there is no terminal."""
 
+_SILENCE = 15.0
+"""Seconds after which work that reports nothing says that it goes on."""
+
 
 @contextlib.contextmanager
 def working(what: str, stream: TextIO | None = None, quiet: bool = False) -> Iterator[None]:
     """Show that work goes on.
 
     On a terminal a line with the time that has passed, and the figures of the stages' progress reports, which
-    disappears at the end. Elsewhere a line now and then, if there are reports.
+    disappears at the end. Elsewhere a line now and then: of the reports, or one that it goes on if there are none.
 
     Args:
         what: what is being done, such as "loading the model".
@@ -72,7 +76,13 @@ class _Sign(logging.Handler):
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         if not self._stream.isatty():
-            yield
+            silence = threading.Timer(_SILENCE, self._print, [f"{self._what}: still at work"])
+            silence.daemon = True
+            silence.start()
+            try:
+                yield
+            finally:
+                silence.cancel()
             return
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -91,5 +101,8 @@ class _Sign(logging.Handler):
         if self._bar is not None:
             self._bar.update(self._task, description=text)
         elif time.monotonic() - self._last_line > _PLAIN_INTERVAL:
-            self._last_line = time.monotonic()
-            print(text, file=self._stream, flush=True)
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        print(text, file=self._stream, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 
 import pytest
 
@@ -34,6 +35,20 @@ def test_elsewhere_nothing_is_written_by_short_work_and_a_line_now_and_then_by_l
     with working("measuring", stream):
         report(1, 2, "images")
     assert stream.getvalue() == "measuring: 1/2 images\n"
+
+
+def test_long_work_without_reports_says_that_it_goes_on(monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE", 0.01)
+    written = threading.Event()
+
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            written.set()
+
+    stream = Stream()
+    with working("loading", stream):
+        assert written.wait(60)
+    assert stream.getvalue() == "loading: still at work\n"
 
 
 def test_quiet_is_quiet():
