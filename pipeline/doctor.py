@@ -214,18 +214,18 @@ def check_docker() -> Check:
 
 def check_model_server() -> Check:
     """TensorFlow Serving's own program."""
-    name = "tensorflow_model_server"
+    title, name = "TensorFlow Serving", "tensorflow_model_server"
     program = shutil.which(name)
     if program is None:
         fix = (
-            "Nothing to do: models are checked by loading them as it does. To serve with it, install "
+            "Nothing to do: `slipway serve` has a server of its own. To serve with the other one, install "
             "TensorFlow Serving's Debian package tensorflow-model-server, version 2.16 or 2.17."
         )
-        return Check("model server", "missing", f"{name} is not on PATH", fix)
+        return Check(title, "missing", f"{name} is not on PATH", fix)
     code, output = _ask([program, "--version"])
     if code == 0 and output:
-        return Check("model server", "ok", output.splitlines()[0])
-    return Check("model server", "degraded", f"{program} does not start", f"Run `{program} --version` to see why.")
+        return Check(title, "ok", output.splitlines()[0])
+    return Check(title, "degraded", f"{program} does not start", f"Run `{program} --version` to see why.")
 
 
 def _ask(command: list[str], seconds: float = 15.0) -> tuple[int, str]:

@@ -45,6 +45,8 @@ def predict(
         )
     writer = _row_writer(out) if out is not None else None
     folder = model if model is not None else _served(config, workdir)
+    if images and not any(image.exists() for image in images):
+        raise ConfigError(f"{', '.join(map(str, images))}: no such file; expected pictures")
     with contextlib.ExitStack() as stack:
         with working(f"loading the model in {folder}"):
             from serving.classifier import Classifier

@@ -27,6 +27,9 @@ PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": T
 # `python -m` would look for the package `serving` in the current folder first, which is the user's.
 _START = "import runpy, sys; del sys.path[0]; runpy.run_module('serving.server', run_name='__main__', alter_sys=True)"
 _REST_PORT, _GRPC_PORT = 8501, 8500
+_OWN_DEFAULTS = f"""\
+Where no flag names a model, it is what the newest run published, under the pipeline's name, on --port={_GRPC_PORT} and
+--rest_api_port={_REST_PORT}. The defaults below are those of TensorFlow Serving."""
 _NAMES_MODEL = ("--model_base_path", "--model_config_file", "--platform_config_file")
 
 
@@ -37,7 +40,7 @@ def serve(context: typer.Context) -> None:
     target = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     asked = {word.split("=")[0] for word in words}
     if "--help" in asked:
-        typer.echo(f"{lessons.text('serve')}\n")
+        typer.echo(f"{lessons.text('serve')}\n\n{_OWN_DEFAULTS}\n")
     elif "--version" not in asked:
         words = _with_model(target, words)
     # A process of its own: the model server imports only what it needs of TensorFlow, and gets signals itself.

@@ -38,7 +38,8 @@ def demand(section: Section, name: str, needed: Mapping[str, str]) -> None:
     """
     missing = [f"{name}.{field} is not set; {why}" for field, why in needed.items() if getattr(section, field) is None]
     if missing:
-        raise ConfigError(*missing)
+        first = f"{name}.{next(field for field in needed if getattr(section, field) is None)}"
+        raise ConfigError(*missing, f"write that below `{name}:` in the YAML, or pass --set {first}=VALUE and so on")
 
 
 def container_config(config: Config, section: Section, name: str) -> Config:

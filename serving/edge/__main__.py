@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         findings = verify_bundle(options.bundle, runtime=options.runtime, timeout_seconds=options.timeout)
     except ServingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"slipway: {error}", file=sys.stderr)
         return error.exit_code
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ def here(tmp_path, monkeypatch) -> Path:
         (["run", "p.yaml", "--set", "train.epoch=3"], "did you mean"),
         (["run", "p.yaml", "--set", "train.epochs=0"], "train.epochs"),
         (["run", "p.yaml", "--from", "traner"], "did you mean Trainer?"),
-        (["run", "p.yaml", "--no-cache", "nothing"], "there is no stage 'nothing'"),
+        (["run", "p.yaml", "--no-cache", "nothing"], "there is no stage 'nothing'. The stages are"),
         (["run", "p.yaml", "--workdir", "p.yaml/x"], "can't be made"),
         (["status"], "there is no run below"),
         (["status", "--workdir", "nowhere"], "holds no runs"),
@@ -41,6 +42,7 @@ def here(tmp_path, monkeypatch) -> Path:
         (["predict", "--batch", "."], "expected image files"),
         (["predict", "--batch", ".", "--out", "x.txt"], ".csv or .jsonl"),
         (["predict", "a.png"], "there is no run below"),
+        (["predict", "a.png", "b.png", "--model", "."], "a.png, b.png: no such file"),
         (["init", "nowhere"], "nowhere"),
         (["serve"], "there is no run below"),
         (["serve", "nowhere"], "nowhere does not exist"),
@@ -48,6 +50,7 @@ def here(tmp_path, monkeypatch) -> Path:
         (["gateway"], "there is no run below"),
         (["gateway", "--settings", "none.yaml"], "cannot be read"),
         (["canary", "status"], "there is no run below"),
+        (["edge", "verify", "nowhere"], "slipway: nowhere"),
         (["deploy", "--out", "d"], "there is no run below"),
         (["warmup", ".", "--model", "m", "--out", "w"], "holds no request of model 'm'"),
         (["config", "show", "none.yaml"], "no such file"),
@@ -60,6 +63,11 @@ def test_what_a_person_got_wrong_is_said_in_words_with_exit_code_2(here, capsys,
     said = " ".join(capsys.readouterr().err.split())
     assert words in said
     assert "Traceback" not in said
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"slipway {metadata.version('tfx-slipway')}\n"
 
 
 def test_config_show_prints_yaml_that_says_where_values_come_from(here, capsys):

@@ -195,7 +195,8 @@ def test_what_can_not_run_there_is_refused(values: list[str], expected: str) -> 
 @pytest.mark.parametrize("field", ["root", "image"])
 def test_what_is_missing_is_named(field: str) -> None:
     values = [value for value in SET if not value.startswith(f"vertex.{field}=")]
-    with pytest.raises(ConfigError, match=f"vertex.{field} is not set"):
+    remedy = rf"below `vertex:` in the YAML, or pass --set vertex\.{field}="
+    with pytest.raises(ConfigError, match=rf"(?s)vertex\.{field} is not set.*{remedy}"):
         compile_job(load(ROOT / "configs/digits.yaml", values).config)
 
 
