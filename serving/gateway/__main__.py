@@ -1,26 +1,33 @@
 """`python -m serving.gateway [--config FILE]` and `python -m serving.gateway keys add|list|revoke`.
 
-Prints the address it listens on. SIGTERM and SIGINT finish what was accepted. Wrong settings end with exit code 2.
+Prints the address it listens on. SIGTERM and SIGINT finish what was accepted. Wrong settings, and a port that is
+taken, end with exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from serving.errors import ServingError
 from serving.gateway import config_file, secret_files
+from serving.gateway.errors import GatewayError
 from serving.gateway.keys import Key, KeyStore
-from serving.gateway.settings import GatewaySettings, Role
+from serving.gateway.settings import GatewaySettings, Listen, Role
 
 _log = logging.getLogger("slipway.serving")
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What the system says of an address that no interface of this machine has."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve(settings: GatewaySettings) -> int:
     """Serve until a signal ends it.
 
+    Returns:
+        Exit code: 0, or 1 if it could not start.
+
     Raises:
-        GatewayError: the settings name files that cannot be used.
+        GatewayError: the settings name files that cannot be used, a port that is taken or a host that is not here.
     """
     import uvicorn
 
@@ -61,8 +71,6 @@ def serve(settings: GatewaySettings) -> int:
         )
     config = uvicorn.Config(
         build_app(settings),
-        host=listen.host,
-        port=listen.port,
         loop="uvloop",
         http="httptools",
         proxy_headers=bool(listen.trusted_proxies),
@@ -73,6 +81,7 @@ def serve(settings: GatewaySettings) -> int:
         server_header=False,
         log_config=None,
     )
+    sockets = _listening(listen)
     # uvicorn raises the signal again when everything accepted is finished; being asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
@@ -81,13 +90,71 @@ def serve(settings: GatewaySettings) -> int:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                port = self.servers[0].sockets[0].getsockname()[1]
-                host = f"[{listen.host}]" if ":" in listen.host else listen.host
-                print(f"http://{host}:{port} is ready: web page and API (/openapi.json); Ctrl-C ends it", flush=True)
+                where = _joined(listen.host, port)
+                print(f"http://{where} is ready: web page and API (/openapi.json); Ctrl-C ends it", flush=True)
 
     server = Announcing(config)
-    server.run()
+    port = sockets[0].getsockname()[1]
+    try:
+        server.run(sockets=sockets)
+    except SystemExit as ended:
+        # uvicorn's own code for a failed start is 3, which would read as the refusal of a gate.
+        return 1 if ended.code else 0
     return 0 if server.started else 1
+
+
+def _listening(listen: Listen) -> list[socket.socket]:
+    """Listen at every address of the host, as uvicorn would, which cannot say how to mend what goes wrong.
+
+    Raises:
+        GatewayError: the port is taken, or the host is not this machine.
+    """
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in _addresses(listen):
+            try:
+                sockets.append(socket.create_server(address, family=family))
+            except OSError as error:
+                # `localhost` may name an address of IPv6 on a machine that has none.
+                if error.errno not in _NOT_HERE:
+                    raise
+                absent = error
+        if absent is not None and not sockets:
+            raise absent
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise _cannot_listen(listen, error) from error
+    return sockets
+
+
+def _addresses(listen: Listen) -> list[tuple[int, Any]]:
+    try:
+        found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, "this is no name of a host") from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _cannot_listen(listen: Listen, error: OSError) -> GatewayError:
+    unknown = isinstance(error, socket.gaierror)
+    # Python adds the address to the system's own words.
+    reason = error.strerror if unknown else os.strerror(error.errno or 0)
+    what = f"cannot listen on {_joined(listen.host, listen.port)}: {reason}"
+    if unknown or error.errno in _NOT_HERE:
+        return GatewayError(
+            f"--host={listen.host}: {what}. Give an address of this machine, such as 127.0.0.1 "
+            "(`listen.host` in the settings)."
+        )
+    return GatewayError(
+        f"--port={listen.port}: {what}. Choose another port or --host (`listen` in the settings), or stop the "
+        "process that holds it."
+    )
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _stopped(*_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,9 @@ import httpx
 import pytest
 
 from serving.gateway import config_file
-from serving.gateway.__main__ import main
+from serving.gateway.__main__ import _listening, main
 from serving.gateway.errors import GatewayError
-from serving.gateway.settings import GatewaySettings
+from serving.gateway.settings import GatewaySettings, Listen
 from tests.serving.gateway.conftest import picture
 from tests.serving.gateway.fakes import rest_model, served
 
@@ -99,11 +100,52 @@ def test_wrong_settings_end_with_exit_code_2(tmp_path: Path, capsys: pytest.Capt
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_port_that_is_taken_ends_with_exit_code_2_and_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["--config", str(write(tmp_path, f"data_dir: d\nlisten: {{port: {port}}}"))]) == 2
+    said = capsys.readouterr().err
+    assert f"--port={port}: cannot listen on 127.0.0.1:{port}: Address already in use. Choose another port" in said
+    assert "stop the process that holds it" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("no.such.host.invalid", "no.such.host.invalid:8080"), ("2001:db8::1", "[2001:db8::1]:8080"), ("a..b", "a..b")],
+)
+def test_a_host_that_is_not_this_machine_ends_with_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, shown: str
+) -> None:
+    assert main(["--config", str(write(tmp_path, f"data_dir: d\nlisten: {{host: '{host}', port: 8080}}"))]) == 2
+    said = capsys.readouterr().err
+    assert f"--host={host}: cannot listen on {shown}" in said and "Traceback" not in said
+    assert "Give an address of this machine" in said
+
+
+def test_every_address_of_localhost_is_listened_at() -> None:
+    taken = _listening(Listen(host="localhost", port=0))
+    try:
+        assert {each.getsockname()[0] for each in taken} & {"127.0.0.1", "::1"}
+    finally:
+        for each in taken:
+            each.close()
+
+
+def test_a_gateway_that_fails_to_start_is_no_refusal_of_a_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.gateway.__main__.signal.signal", lambda *_: None)
+    monkeypatch.setattr("uvicorn.Server.startup", _exit_as_uvicorn_does)
+    assert main(["--config", str(write(tmp_path, "data_dir: d\nlisten: {port: 0}"))]) == 1
+
+
+async def _exit_as_uvicorn_does(*_: object) -> None:
+    raise SystemExit(3)
 
 
 @pytest.mark.slow
