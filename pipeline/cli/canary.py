@@ -67,7 +67,10 @@ def status(
     """Show who answers whom, what the guards say and which version is better."""
     from serving.traffic import commands
 
-    _show(commands.status(_settings(config, workdir, server, settings)), as_json)
+    found = _settings(config, workdir, server, settings)
+    with working("asking the model servers"):
+        standing = commands.status(found)
+    _show(standing, as_json)
 
 
 @app.command()
@@ -82,7 +85,10 @@ def promote(
     """Give the canary to everybody."""
     from serving.traffic import commands
 
-    _show(commands.promote(_settings(config, workdir, server, settings), force=force), as_json)
+    found = _settings(config, workdir, server, settings)
+    with working("giving the canary to everybody"):
+        promoted = commands.promote(found, force=force)
+    _show(promoted, as_json)
 
 
 @app.command()
@@ -97,7 +103,10 @@ def abort(
     """Give everybody back the stable version."""
     from serving.traffic import commands
 
-    _show(commands.abort(_settings(config, workdir, server, settings), reason=reason), as_json)
+    found = _settings(config, workdir, server, settings)
+    with working("giving everybody back the stable version"):
+        aborted = commands.abort(found, reason=reason)
+    _show(aborted, as_json)
 
 
 @app.command("rollback")
@@ -112,7 +121,10 @@ def roll_back(
     """Make an earlier version stable again, after a promotion that was regretted."""
     from serving.traffic import commands
 
-    _show(commands.roll_back(_settings(config, workdir, server, settings), to), as_json)
+    found = _settings(config, workdir, server, settings)
+    with working("loading the earlier version, and giving it to everybody"):
+        rolled_back = commands.roll_back(found, to)
+    _show(rolled_back, as_json)
 
 
 @app.command()
@@ -153,11 +165,10 @@ def _settings(
 
 
 def _show(status: CanaryStatus, as_json: bool) -> None:
-    from rich.console import Console
-
+    from pipeline.cli.runs_screen import console
     from serving.traffic.terminal import status_table
 
     if as_json:
         typer.echo(json.dumps(status.to_dict(), indent=1))
     else:
-        Console(highlight=False).print(status_table(status))
+        console().print(status_table(status))

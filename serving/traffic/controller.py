@@ -66,18 +66,17 @@ class Controller:
 
         Raises:
             TrafficError: There is a canary already, the version is not fit, it does not load, or the servers cannot
-                be reached; users are answered by the stable version as before.
+                be reached; users are answered by the stable version as before. A server that is not there at the
+                beginning is found out at once, and nothing is changed.
         """
         chosen_steps = self.settings.steps if steps is None else self.settings.with_steps(steps).steps
+        self.stepper.ask_each()
         with self.stepper.file.locked():
             state = self.stepper.caught_up()
             if state.phase == "starting" and version in (None, state.canary):
                 pass
             elif state.canary is not None:
-                raise TrafficError(
-                    f"version {state.canary} is on trial already ({state.phase}, {state.weight:.0%} of the users). "
-                    "Promote or abort it first."
-                )
+                raise self._on_trial(state)
             else:
                 chosen = rollout.intact_version(state.base_path, version, than=state.stable).number
                 state = self._started(state, chosen, chosen_steps, shadow, shadow_share, automatic)
@@ -175,9 +174,11 @@ class Controller:
                 return state
             if self.stepper.clock() >= deadline:
                 users = f"{state.weight:.0%} of the users are on version {state.canary}" if state.weight else ""
+                command = self._finishing(state)
                 raise TrafficError(
                     f"the model servers have not followed yet ({state.phase}): {self.stepper.problem or 'no answer'}. "
-                    f"{users or f'Version {state.stable} answers everyone'}; the next command goes on from here."
+                    f"{users or f'Version {state.stable} answers everyone'}; the next command goes on from here"
+                    f"{f', such as {command}' if command else ''}."
                 )
             self._sleep(self.settings.poll_seconds)
 
@@ -248,6 +249,24 @@ class Controller:
         )
         forget_old(self.settings.state_dir, after)
         return after
+
+    def _on_trial(self, state: TrafficState) -> TrafficError:
+        if command := self._finishing(state):
+            ends = "promoted" if state.phase == "promoting" else "given up"
+            return TrafficError(
+                f"version {state.canary} is still being {ends}: the model servers have not followed yet. "
+                f"Finish that with {command}, then start again."
+            )
+        return TrafficError(
+            f"version {state.canary} is on trial already ({state.phase}, {state.weight:.0%} of the users). "
+            "Promote or abort it first."
+        )
+
+    def _finishing(self, state: TrafficState) -> str:
+        """The command that takes up an end that was begun; empty if none was."""
+        name = {"promoting": "promote", "aborting": "abort"}.get(state.phase)
+        servers = "".join(f" --server {address}" for address in self.settings.servers)
+        return f"`slipway canary {name}{servers}`" if name else ""
 
     def _promotion(self, state: TrafficState, reasons: tuple[str, ...]) -> TrafficState:
         return self.stepper.decide(state, "promote", reasons, phase="promoting", step_started=self.stepper.clock())

@@ -7,14 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serving.traffic.settings import TrafficSettings
 from serving.traffic.state import TrafficError
 
+if TYPE_CHECKING:
+    from serving.client import ClientError
+
 
 class ServerError(TrafficError):
     """A model server cannot be reached, or refuses what it is told; worth another attempt."""
+
+
+class Unreachable(ServerError):
+    """Nobody answers at the address of a model server, or not in time.
+
+    Attributes:
+        address: The address.
+        reason: What happened instead of an answer.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        """Keep the parts."""
+        super().__init__(f"{address} cannot be reached: {reason}")
+        self.address = address
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,8 @@ class ModelServer(Protocol):
         """Where its versions stand; with a label, only the version that this points to, if it exists.
 
         Raises:
-            ServerError: It cannot be reached.
+            Unreachable: It does not answer.
+            ServerError: It answers something else.
         """
         ...
 
@@ -47,7 +66,8 @@ class ModelServer(Protocol):
         """Hand it a configuration, in text; one that reads the file itself need not be told.
 
         Raises:
-            ServerError: It cannot be reached or refuses.
+            Unreachable: It does not answer.
+            ServerError: It refuses.
         """
         ...
 
@@ -80,7 +100,7 @@ class ClientServer:
         except (NotFound, InvalidRequest):
             return {}  # TensorFlow Serving's answers for a version or a label that does not exist.
         except ClientError as error:
-            raise ServerError(f"{self.address} does not say where its versions stand: {error}") from error
+            raise self._problem(error, "does not say where its versions stand") from error
         return {each.version: Standing(each.state, each.message) for each in found}
 
     def tell(self, config: str) -> None:
@@ -92,7 +112,14 @@ class ClientServer:
         try:
             self._client.reload(config)
         except ClientError as error:
-            raise ServerError(f"{self.address} refuses the configuration: {error}") from error
+            raise self._problem(error, "refuses the configuration") from error
+
+    def _problem(self, error: ClientError, what: str) -> ServerError:
+        # The codes decide, not the class: a used-up quota counts as unavailable too, yet somebody is there.
+        if error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            # The REST client begins with the same words.
+            return Unreachable(self.address, str(error).replace(f"{self.address} cannot be reached: ", ""))
+        return ServerError(f"{self.address} {what}: {error}")
 
     def close(self) -> None:
         """Close the connections."""

@@ -21,10 +21,10 @@ from typing import Any
 
 from serving.errors import ServingError
 from serving.traffic import history, report, rollout
-from serving.traffic.model_servers import ModelServer, ServerError, Standing, connect
+from serving.traffic.model_servers import ModelServer, ServerError, Standing, Unreachable, connect
 from serving.traffic.rollout import Served
 from serving.traffic.settings import TrafficSettings
-from serving.traffic.state import CANARY, STABLE, TrafficFile, TrafficState
+from serving.traffic.state import CANARY, STABLE, TrafficError, TrafficFile, TrafficState
 
 _TELL_AGAIN_SECONDS = 10.0
 _LOG = logging.getLogger("slipway.serving")
@@ -73,6 +73,22 @@ class Stepper:
         if self._servers is None:
             self._servers = connect(self.settings, self.file.read().model)
         return self._servers
+
+    def ask_each(self) -> None:
+        """Ask every server once for its versions, before anything is changed.
+
+        Raises:
+            TrafficError: One of them is not there.
+            ServerError: One of them is there, and does not say.
+        """
+        for server in self.servers:
+            try:
+                server.standings()
+            except Unreachable as error:
+                raise TrafficError(
+                    f"no model server answers at {error.address} ({error.reason}). Start it with "
+                    "`slipway serve --rollout=manual`, or give the right address with --server; nothing was changed."
+                ) from error
 
     def advance(self) -> TrafficState:
         """Do the next thing, if there is one, and say where that leads."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serving.traffic.controller import Controller
-from serving.traffic.model_servers import ServerError, Standing
+from serving.traffic.model_servers import ServerError, Standing, Unreachable
 from serving.traffic.outcomes import Outcomes
 from serving.traffic.rollout import CONFIG_FILE
 from serving.traffic.settings import TrafficSettings
@@ -106,7 +106,7 @@ class FakeServer:
 
     def _up(self) -> None:
         if self.down:
-            raise ServerError(f"UNAVAILABLE: {self.address} cannot be reached")
+            raise Unreachable(self.address, "UNAVAILABLE: Connection refused")
 
 
 def parse(config: str) -> tuple[list[int], dict[str, int]]:

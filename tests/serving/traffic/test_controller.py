@@ -240,15 +240,56 @@ def test_a_version_that_takes_too_long_is_given_up(scene: Scene) -> None:
     assert scene.state.phase == "idle"
 
 
-def test_a_server_that_is_down_keeps_users_on_stable(scene: Scene) -> None:
+def test_a_start_without_a_server_ends_at_once_and_changes_nothing(scene: Scene) -> None:
     scene.server.down = True
+    before, began = (scene.state_dir / "traffic.json").read_bytes(), scene.clock.now
 
-    with pytest.raises(TrafficError, match="cannot be reached"):
+    with pytest.raises(
+        TrafficError, match=r"no model server answers at grpc://fake:8500 \(UNAVAILABLE: Conn"
+    ) as caught:
         scene.controller.start()
 
+    said = str(caught.value)
+    assert "`slipway serve --rollout=manual`" in said and "--server" in said and "nothing was changed" in said
+    assert caught.value.exit_code == 2
+    assert (scene.state_dir / "traffic.json").read_bytes() == before
+    assert scene.clock.now == began
+
+
+def test_every_server_is_asked_before_a_start(scene: Scene) -> None:
+    other = FakeServer(scene.state_dir, address="grpc://other:8500")
+    other.down = True
+    scene.controller.stepper._servers = [scene.server, other]
+
+    with pytest.raises(TrafficError, match="no model server answers at grpc://other:8500"):
+        scene.controller.start()
+
+    assert scene.state.phase == "idle"
+
+
+def test_a_server_that_goes_down_while_it_loads_keeps_users_on_stable(scene: Scene) -> None:
+    scene.server.on_tell = lambda: setattr(scene.server, "down", True)
+
+    with pytest.raises(TrafficError, match="grpc://fake:8500 cannot be reached") as caught:
+        scene.controller.start()
+
+    assert "refuses" not in str(caught.value)
+    assert "such as `slipway canary abort --server http://127.0.0.1:8501`" in str(caught.value)
     assert scene.state.weight == 0
+    scene.server.on_tell = lambda: None
     scene.server.down = False
     assert scene.controller.settle().phase == "idle"
+
+
+@pytest.mark.parametrize(("phase", "command"), [("aborting", "abort"), ("promoting", "promote")])
+def test_a_start_beside_an_unfinished_end_names_the_command_that_finishes_it(
+    scene: Scene, phase: str, command: str
+) -> None:
+    state = scene.controller.start()
+    scene.controller.stepper.save(state.changed(phase=phase, weight=0.0))
+
+    with pytest.raises(TrafficError, match=f"`slipway canary {command} --server http://127.0.0.1:8501`"):
+        scene.another().start(1)
 
 
 def test_abort_works_on_users_even_if_the_server_is_down(scene: Scene) -> None:
