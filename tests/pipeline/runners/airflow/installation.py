@@ -1,7 +1,7 @@
 """A real Airflow for tests: its processes in a home of their own, and what its REST API says.
 
-Comes in: 3 or 2, and a folder of DAGs. Goes out: a running installation with LocalExecutor on a PostgreSQL of the
-session: Airflow 2 refuses SQLite where tasks run side by side, and both versions are to run on the same.
+Comes in: 3 or 2, and a folder of DAGs. Goes out: a running installation with LocalExecutor on a PostgreSQL of
+the tests: Airflow 2 refuses SQLite where tasks run side by side, and both versions are to run on the same.
 """
 
 from __future__ import annotations
@@ -72,11 +72,12 @@ def free_port() -> int:
 
 
 class Installation:
-    """An Airflow whose processes run until the test session ends."""
+    """An Airflow whose processes run until `stop`."""
 
     def __init__(self, version: str, home: Path, dags: Path, database: str):
         self.version = version
         self.home = home
+        self.dags = dags
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._bin = environment(version) / "bin"
@@ -86,6 +87,8 @@ class Installation:
     def _settings(self, dags: Path, database: str) -> dict[str, str]:
         passwords = self.home / "passwords.json"
         passwords.write_text(json.dumps(USERS), encoding="utf-8")
+        # New files and changed ones are read at once all the same; reading the others again and again takes a core.
+        parsing = {"min_file_process_interval": 3600}
         settings: dict[str, dict[str, Any]] = {
             "core": {
                 "dags_folder": dags, "load_examples": False, "executor": "LocalExecutor", "parallelism": _PARALLELISM,
@@ -98,8 +101,7 @@ class Installation:
             },
             "logging": {"base_log_folder": self.home / "logs"},
             "scheduler": {
-                "scheduler_heartbeat_sec": 1, "dag_dir_list_interval": 10, "min_file_process_interval": 20,
-                "enable_health_check": False,
+                "scheduler_heartbeat_sec": 1, "dag_dir_list_interval": 10, "enable_health_check": False, **parsing,
             },
         }  # fmt: skip
         if self.version == "3":
@@ -110,11 +112,7 @@ class Installation:
             }
             settings["api"] = {"host": "127.0.0.1", "port": self.port, "workers": 1, "base_url": self.url}
             settings["api_auth"] = {"jwt_secret": "a secret of the tests, long enough for HS512 signatures " * 2}
-            settings["dag_processor"] = {
-                "refresh_interval": 10,
-                "min_file_process_interval": 20,
-                "parsing_processes": 1,
-            }
+            settings["dag_processor"] = {"refresh_interval": 10, "parsing_processes": 1, **parsing}
         else:
             backend = "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth"
             settings["api"] = {"auth_backends": backend}

@@ -32,13 +32,12 @@ def config(name: str, *overrides: str) -> LoadedConfig:
 class Rehearsals:
     """DAGs with stages that follow scripts, and the runs of them on one Airflow."""
 
-    def __init__(self, airflow: Installation, dags: Path, folder: Path):
+    def __init__(self, airflow: Installation, folder: Path):
         self.airflow = airflow
-        self._dags = dags
         self._folder = folder
 
     def write(self, name: str, script: dict, *overrides: str, timeout: float | None = None) -> None:
-        """Write a DAG; the names of both versions differ, since they read one folder."""
+        """Write a DAG."""
         name = self.name(name)
         spec = dag_spec(config(name, *overrides).config, GRAPH, WorkDir(self.workdir(name)))
         file = self._folder / f"{name}.script.json"
@@ -47,8 +46,8 @@ class Rehearsals:
         if timeout is not None:
             for task in (task for group in spec["groups"] for task in group["tasks"]):
                 task["timeout_minutes"] = timeout
-        (self._dags / f"{name}_dag.json").write_text(json.dumps(spec), encoding="utf-8")
-        (self._dags / f"{name}_dag.py").write_text(DAG_FILE.read_text(encoding="utf-8"), encoding="utf-8")
+        (self.airflow.dags / f"{name}_dag.json").write_text(json.dumps(spec), encoding="utf-8")
+        (self.airflow.dags / f"{name}_dag.py").write_text(DAG_FILE.read_text(encoding="utf-8"), encoding="utf-8")
 
     def name(self, name: str) -> str:
         return f"{name}-{self.airflow.version}"

@@ -37,9 +37,9 @@ SHORT = (
 
 
 @pytest.fixture(scope="module")
-def rehearsals(airflow: Installation, dags_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rehearsals:
+def rehearsals(airflow: Installation, tmp_path_factory: pytest.TempPathFactory) -> Rehearsals:
     """All the DAGs of this module, so that Airflow finds them while it looks once."""
-    made = Rehearsals(airflow, dags_folder, tmp_path_factory.mktemp("rehearsals"))
+    made = Rehearsals(airflow, tmp_path_factory.mktemp("rehearsals"))
     meeting = {"meet": ["StatisticsGen", "SchemaGen"], "codes": {"Tuner": [99], "Trainer": [1, 137]}}
     made.write("steady", meeting)
     made.write("refused", {"codes": {"StatisticsGen": [3], "finish-run": [3]}})
@@ -150,13 +150,13 @@ def test_submit_says_what_is_wrong(rehearsals: Rehearsals) -> None:
 class Digits:
     """The DAG of the digits on one Airflow, and its work directory."""
 
-    def __init__(self, airflow: Installation, dags: Path, folder: Path):
+    def __init__(self, airflow: Installation, folder: Path):
         self.airflow = airflow
         self.name = f"digits-{airflow.version}"
         self.workdir = WorkDir(folder / self.name)
         overrides = (f"name={self.name}", f"airflow.url={airflow.url}", "airflow.retry_delay_seconds=1")
         self.loaded = load(ROOT / "configs/digits.yaml", overrides)
-        compile_airflow(self.loaded, self.workdir, dags)
+        compile_airflow(self.loaded, self.workdir, airflow.dags)
         airflow.wait_for_dag(self.name)
 
     def submit(self, *overrides: str) -> str:
@@ -182,8 +182,8 @@ class Digits:
 
 
 @pytest.fixture(scope="module")
-def digits(airflow: Installation, dags_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    return Digits(airflow, dags_folder, tmp_path_factory.mktemp("digits"))
+def digits(airflow: Installation, tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    return Digits(airflow, tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")
