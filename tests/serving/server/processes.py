@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -226,7 +227,8 @@ class Launch:
                 return "ended"
             try:
                 server.call("/v1/models/none", timeout=5)
-            except OSError:
+            except (OSError, http.client.HTTPException):
+                # Somebody else may have the port by now, and speak another language.
                 return ""
             return "listens"
 
