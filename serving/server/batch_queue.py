@@ -38,7 +38,10 @@ _PATIENCE_SECONDS = 0.005  # How long fewer rows wait for that: hardly felt besi
 # they keep coming so close to each other, and so long at most.
 _NEXT_SECONDS = 0.002
 _GATHER_SECONDS = 0.02
-_MEMORY = 0.75  # Weight of what was under way before against what is.
+_MEMORY = 0.75  # Weight of what was before against what is.
+# A request that took less may run where it arrived. Nothing else is read there meanwhile, so this is how much later
+# another client's request may begin.
+_BRIEF_SECONDS = 0.002
 
 
 class Item:
@@ -72,7 +75,10 @@ class Lane:
         solo: Whether its requests must run one by one.
         running: Its batches that run.
         waiting: Rows that wait; a request that runs alone counts as a full batch.
-        expected: Rows under way, waiting or running, when batches began; falls slowly, rises at once.
+        requests: Requests that wait or run.
+        expected: How many those were when batches began; falls slowly, rises at once.
+        lone_seconds: How long requests that ran by themselves took; falls slowly, rises at once. Infinite before the
+            first.
     """
 
     def __init__(self, model_name: str, signature: str, solo: bool) -> None:
@@ -82,20 +88,24 @@ class Lane:
         self.solo = solo
         self.running = 0
         self.waiting = 0
+        self.requests = 0
         self.expected = 0.0
-        self._running_rows = 0
+        self.lone_seconds = math.inf
 
-    def begin(self, rows: int) -> None:
+    def begin(self) -> None:
         """Count a batch that runs from now on."""
         self.running += 1
-        self._running_rows += rows
-        under_way = self._running_rows + self.waiting
-        self.expected = max(under_way, _MEMORY * self.expected + (1 - _MEMORY) * under_way)
+        self.expected = max(self.requests, _MEMORY * self.expected + (1 - _MEMORY) * self.requests)
 
-    def end(self, rows: int) -> None:
-        """Count a batch as done."""
+    def end(self, requests: int) -> None:
+        """Count a batch of so many requests as done."""
         self.running -= 1
-        self._running_rows -= rows
+        self.requests -= requests
+
+    def took(self, seconds: float) -> None:
+        """Note how long a request took that ran by itself."""
+        before = self.lone_seconds if self.lone_seconds < math.inf else seconds
+        self.lone_seconds = max(seconds, _MEMORY * before + (1 - _MEMORY) * seconds)
 
 
 class _Queue:
@@ -178,6 +188,7 @@ class BatchQueues:
         waiting.items.append(item)
         waiting.rows += item.rows
         lane.waiting += self._weight(item, solo)
+        lane.requests += 1
         self.pending += 1
 
     def take(self, now: float) -> tuple[Batch | None, list[Item], float | None]:
@@ -209,9 +220,31 @@ class BatchQueues:
                     waiting.servable, waiting.lane, waiting.outputs, items, sum([item.rows for item in items])
                 )
                 self._running.add(batch)
-                batch.lane.begin(batch.rows)
+                batch.lane.begin()
                 return batch, late, None
         return None, late, wait
+
+    def take_lone(self, now: float, loop: asyncio.AbstractEventLoop) -> Batch | None:
+        """Take the one request that is under way at all, if its like was brief and it need not wait for others.
+
+        Args:
+            now: `time.monotonic()`.
+            loop: The event loop that would run it; requests from elsewhere are left alone.
+
+        Returns:
+            A batch of that request alone; None if others are under way or were lately, or it may take long.
+        """
+        if self._running or len(self.ready) != 1:
+            return None
+        (waiting,) = self.ready
+        lane = waiting.lane
+        alone = len(waiting.items) == 1 and round(lane.expected) <= 1 and waiting.rows <= _ROWS_BESIDE
+        if not alone or lane.lone_seconds > _BRIEF_SECONDS or self._rest(waiting, now) > 0:
+            return None
+        item = waiting.items[0]
+        if item.loop is not loop or item.future.done() or _passed(item, now):
+            return None
+        return self.take(now)[0]
 
     def due(self, now: float) -> bool:
         """Whether `take` would find a batch."""
@@ -220,7 +253,7 @@ class BatchQueues:
     def done(self, batch: Batch) -> None:
         """Forget a batch that was answered."""
         self._running.discard(batch)
-        batch.lane.end(batch.rows)
+        batch.lane.end(len(batch.items))
         self.pending -= len(batch.items)
 
     def expired(self, now: float) -> tuple[list[Item], float]:
@@ -285,6 +318,7 @@ class BatchQueues:
     def _drop(self, waiting: _Queue, item: Item) -> None:
         waiting.rows -= item.rows
         waiting.lane.waiting -= self._weight(item, waiting.solo)
+        waiting.lane.requests -= 1
         self.pending -= 1
 
     def _rest(self, waiting: _Queue, now: float) -> float:
@@ -295,7 +329,7 @@ class BatchQueues:
         due = first + self._timeout
         if lane.running and waiting.rows < _ROWS_BESIDE:
             due = max(due, first + _PATIENCE_SECONDS)
-        if waiting.rows < round(lane.expected):
+        if len(waiting.items) < round(lane.expected):
             due = max(due, min(last + _NEXT_SECONDS, first + _GATHER_SECONDS))
         return due - now
 

@@ -42,9 +42,12 @@ class BatchRunner:
             For each request its outputs or its error; neither if its caller is gone.
         """
         items = batch.items
-        if len(items) == 1:
-            return [self._alone(batch, items[0])]
         start = time.monotonic()
+        if len(items) == 1:
+            answer = self._alone(batch, items[0])
+            if answer[1] is not None:
+                batch.lane.took(time.monotonic() - start)
+            return [answer]
         rows, options = batch.rows, self._options
         try:
             inputs, padded = merge([item.inputs for item in items], rows, options.allowed_batch_sizes)

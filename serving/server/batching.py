@@ -4,9 +4,10 @@ Comes in: the arrays of single requests, from the event loop (`run`) or from any
 outputs of each, exactly its own rows. Called by the data plane; batches run in threads of its own.
 
 A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A client
-that is alone waits for nobody. Others wait as long as `timeout_micros` says, a few milliseconds while a batch of their
-signature runs, and while others keep arriving, for as many as were under way before. Queues are bounded; deadlines and
-cancelled callers are honored before work is done.
+that is alone waits for nobody; if its requests are brief, the event loop runs them itself, since waking up a worker and
+being woken up by it costs as much as a small model. Others wait as long as `timeout_micros` says, a few milliseconds
+while a batch of their signature runs, and while others keep arriving, for as many as were under way before. Queues are
+bounded; deadlines and cancelled callers are honored before work is done.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from serving.server.batch_queue import BatchQueues, Item
+from serving.server.batch_queue import Batch, BatchQueues, Item
 from serving.server.batch_rows import rows_of
 from serving.server.batch_runner import Answer, BatchRunner, too_late
 from serving.server.servable import Handle
@@ -128,7 +129,7 @@ class Batcher:
         if self._idle and self._waking_loop is not loop:
             # One turn of the loop later, what arrived in the same turn is in the queue too.
             self._waking_loop = loop
-            loop.call_soon(self._wake)
+            loop.call_soon(self._end_turn, loop)
         return await future
 
     def submit(
@@ -143,7 +144,8 @@ class Batcher:
         future: concurrent.futures.Future[dict[str, np.ndarray]] = concurrent.futures.Future()
         self._enqueue(handle, signature, Item(inputs, rows_of(inputs), deadline, future, None), outputs)
         if self._idle:
-            self._wake()
+            with self._lock:
+                self._wake_one()
         return future
 
     async def drain(self) -> None:
@@ -186,10 +188,15 @@ class Batcher:
         for thread in threads:
             thread.start()
 
-    def _wake(self) -> None:
+    def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the only request that arrived in this turn of the loop, or wake a worker for what did."""
         self._waking_loop = None
         with self._lock:
-            self._wake_one()
+            batch = self._queues.take_lone(time.monotonic(), loop)
+            if batch is None:
+                self._wake_one()
+                return
+        self._run(batch, _resolve)
 
     def _wake_one(self) -> None:
         """Wake an idle worker if there is something for it; the caller holds the lock."""
@@ -213,12 +220,15 @@ class Batcher:
             if batch is None:
                 self._rest(wait)
                 continue
-            try:
-                _deliver(self._runner.answers(batch))
-            finally:
-                with self._lock:
-                    self._queues.done(batch)
-                self._finish_if_drained()
+            self._run(batch, _deliver)
+
+    def _run(self, batch: Batch, tell: Callable[[Sequence[Answer]], None]) -> None:
+        try:
+            tell(self._runner.answers(batch))
+        finally:
+            with self._lock:
+                self._queues.done(batch)
+            self._finish_if_drained()
 
     def _rest(self, seconds: float | None) -> None:
         """Sleep until woken or until a batch that waits for more is due."""

@@ -18,12 +18,13 @@ ONE_MILLISECOND = 0.001
 def add(queues: BatchQueues, rows: int, name: str = "serving_default", handle: FakeHandle | None = None) -> Item:
     """Queue a request for a model of the test."""
     inputs: dict[str, Any] = {"x": np.zeros((rows, 1), np.float32)}
-    item = Item(inputs, rows, None, concurrent.futures.Future(), None)
+    item = Item(inputs, rows, None, concurrent.futures.Future(), LOOP)
     queues.add(handle or HANDLE, name, item, None)
     return item
 
 
 HANDLE = FakeHandle(Engine())
+LOOP: Any = object()
 
 
 def running(**options: Any) -> tuple[BatchQueues, float]:
@@ -119,9 +120,75 @@ def test_a_client_that_stays_behind_soon_waits_no_more() -> None:
 
 def test_a_client_that_is_alone_never_waits() -> None:
     queues, _ = answered(1)
-    for _ in range(3):
-        now = add(queues, 1).arrived
+    for rows in (1, 8, 1, 3):
+        now = add(queues, rows).arrived
         assert queues.due(now)
         batch, _, _ = queues.take(now)
         assert batch is not None
         queues.done(batch)
+
+
+def brief(seconds: float = ONE_MILLISECOND) -> BatchQueues:
+    """Queues of a client that is alone, whose last request took so long."""
+    queues = BatchQueues(BatchingOptions())
+    first, _, _ = queues.take(add(queues, 1).arrived)
+    assert first is not None
+    first.lane.took(seconds)
+    queues.done(first)
+    return queues
+
+
+def test_a_brief_request_of_a_client_that_is_alone_is_taken_by_itself() -> None:
+    queues = brief()
+    for rows in (1, 8):
+        item = add(queues, rows)
+        batch = queues.take_lone(item.arrived, LOOP)
+        assert batch is not None and batch.items == [item]
+        assert not queues.ready
+        queues.done(batch)
+    assert queues.pending == 0
+
+
+def test_the_first_one_may_take_long() -> None:
+    queues = BatchQueues(BatchingOptions())
+    assert queues.take_lone(add(queues, 1).arrived, LOOP) is None
+
+
+def test_one_long_request_makes_the_next_ones_suspect() -> None:
+    queues, count = brief(0.1), 0
+    while (batch := queues.take_lone((item := add(queues, 1)).arrived, LOOP)) is None:
+        batch, _, _ = queues.take(item.arrived)
+        assert batch is not None
+        batch.lane.took(ONE_MILLISECOND)
+        queues.done(batch)
+        count += 1
+    assert 10 < count < 30
+
+
+@pytest.mark.parametrize(
+    "case", ["two", "many rows", "another model", "another runs", "lately two", "gone", "late", "of a thread"]
+)
+def test_what_is_not_alone_or_not_brief_is_left_for_a_worker(case: str) -> None:
+    queues = brief()
+    if case == "another runs":
+        other, _, _ = queues.take(add(queues, 1, handle=FakeHandle(Engine())).arrived)
+        assert other is not None
+    if case == "lately two":
+        now = max(add(queues, 1).arrived for _ in range(2))
+        batch, _, _ = queues.take(now)
+        assert batch is not None and batch.rows == 2
+        queues.done(batch)
+    item = add(queues, 9 if case == "many rows" else 1)
+    if case == "two":
+        add(queues, 1)
+    if case == "another model":
+        add(queues, 1, handle=FakeHandle(Engine()))
+    if case == "gone":
+        item.future.cancel()
+    if case == "of a thread":
+        item.loop = None
+    if case == "late":
+        item.deadline = item.arrived
+    waiting = len(queues.ready)
+    assert queues.take_lone(item.arrived + 1, LOOP) is None
+    assert len(queues.ready) == waiting > 0

@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,60 @@ def test_requests_of_one_turn_of_the_loop_run_together() -> None:
     answers = asyncio.run(main())
     assert [answer["y"].tolist() for answer in answers] == [[[2.0 * n]] for n in range(5)]
     assert engine.rows() == [1, 5]
+
+
+class Watched(Engine):
+    """An engine that notes in which threads it ran; a run takes `seconds`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+        self.answer = self._noted
+        self._seconds = seconds
+
+    def _noted(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.threads.append(threading.get_ident())
+        time.sleep(self._seconds)
+        return {"y": 2 * inputs["x"]}
+
+
+def test_the_loop_itself_runs_brief_requests_of_a_client_that_is_alone(batcher: Callable[..., Batcher]) -> None:
+    one, engine, bad = batcher(), Watched(), "a bad row"
+    handle = FakeHandle(engine)
+
+    async def main() -> None:
+        # On a busy machine even a brief request may take long for a while.
+        for number in range(10_000):
+            answer = await one.run(handle, "serving_default", x(number))
+            assert answer["y"].tolist() == [[2.0 * number]]
+            if engine.threads[-1] == threading.get_ident():
+                break
+        assert 0 < number < 9_999 and threading.get_ident() not in engine.threads[:-1]
+        with pytest.raises(StatusError, match=bad):
+            await one.run(handle, "serving_default", x(BAD))
+        await asyncio.gather(*[one.run(handle, "serving_default", x(n)) for n in range(2)])
+        assert engine.threads[-1] != threading.get_ident()
+        await one.drain()
+
+    asyncio.run(main())
+
+
+def test_requests_of_threads_are_left_to_the_workers(batcher: Callable[..., Batcher]) -> None:
+    one, engine = batcher(), Watched()
+    for number in range(200):
+        assert result(one.submit(FakeHandle(engine), "serving_default", x(number))) == [2.0 * number]
+    assert threading.get_ident() not in engine.threads
+
+
+def test_requests_that_take_longer_leave_the_loop_free(batcher: Callable[..., Batcher]) -> None:
+    one, engine = batcher(), Watched(0.003)
+
+    async def main() -> None:
+        for number in range(20):
+            await one.run(FakeHandle(engine), "serving_default", x(number))
+        assert threading.get_ident() not in engine.threads
+
+    asyncio.run(main())
 
 
 def test_the_same_batcher_serves_several_loops(batcher: Callable[..., Batcher]) -> None:
