@@ -65,6 +65,7 @@ class SessionModel:
         tags: Iterable[str] = ("serve",),
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
+        spin: bool = True,
     ) -> SessionModel:
         """Load a SavedModel into a private Session.
 
@@ -73,6 +74,8 @@ class SessionModel:
             tags: Exact set of tags of the graph to load.
             intra_op_threads: Threads inside one operation; 0 leaves the choice to TensorFlow.
             inter_op_threads: Operations that run side by side; 0 leaves the choice to TensorFlow.
+            spin: Whether TensorFlow's threads stay awake for a moment after their work, as they do by default. The
+                first Session of a process decides for the threads inside operations.
 
         Returns:
             The model, variables restored and initialized.
@@ -83,7 +86,7 @@ class SessionModel:
         """
         directory = Path(path)
         meta_graph = _read_meta_graph(directory, frozenset(tags))
-        session = _start_session(directory, meta_graph, intra_op_threads, inter_op_threads)
+        session = _start_session(directory, meta_graph, intra_op_threads, inter_op_threads, spin)
         try:
             _restore(session, meta_graph, directory)
             _initialize(session, meta_graph, directory)
@@ -227,7 +230,7 @@ def _graph_file(directory: Path) -> Path:
     raise ModelLoadError(f"{directory} holds {shown}; {expected}.{hint}")
 
 
-def _start_session(directory: Path, meta_graph: Any, intra_op_threads: int, inter_op_threads: int) -> Any:
+def _start_session(directory: Path, meta_graph: Any, intra_op_threads: int, inter_op_threads: int, spin: bool) -> Any:
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import session as session_module
     from tensorflow.python.framework import errors_impl, importer, ops
@@ -236,6 +239,7 @@ def _start_session(directory: Path, meta_graph: Any, intra_op_threads: int, inte
         intra_op_parallelism_threads=intra_op_threads,
         inter_op_parallelism_threads=inter_op_threads,
         use_per_session_threads=bool(intra_op_threads or inter_op_threads),
+        experimental=config_pb2.ConfigProto.Experimental(disable_thread_spinning=not spin),
     )
     graph = ops.Graph()
     try:

@@ -58,6 +58,8 @@ class SavedModelServable:
             tags=options.tags,
             intra_op_threads=options.intra_op_threads,
             inter_op_threads=options.inter_op_threads,
+            # What the threads would stay awake for is the next request, which they can't see coming.
+            spin=False,
         )
         # Who sets the size of the pool wants it to be used.
         return cls(cast(InlineSessionModel, model), 0 if options.inter_op_threads else _INLINE_ROWS)

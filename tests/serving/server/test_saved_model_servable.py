@@ -153,3 +153,7 @@ def test_batchable(inputs: list[Any], outputs: list[Any], expected: bool) -> Non
         outputs=[spec(f"y{n}", shape) for n, shape in enumerate(outputs)],
     )
     assert is_batchable(made) is expected
+
+
+def test_threads_do_not_stay_awake_for_requests_that_may_never_come(servable: SavedModelServable) -> None:
+    assert servable._model._session._config.experimental.disable_thread_spinning
