@@ -71,7 +71,7 @@ def main() -> int:
         ("your own images: slipway init FOLDER", ROOT / "README.md"),
     ):
         if path.exists():
-            print(f"  {path.relative_to(ROOT)!s:<48} {what}")
+            print(f"  {path.relative_to(ROOT)!s:<54} {what}")
     print("Ask it: .venv/bin/slipway serve, and for a web page .venv/bin/slipway gateway in another terminal")
     return code
 

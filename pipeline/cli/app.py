@@ -100,6 +100,7 @@ app.command("doctor", rich_help_panel=MACHINE)(diagnosing.doctor)
 lessons.teach(app)
 
 _INTERRUPTED = 130
+_RUNNING = {"run", "optimize", "watch"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -117,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = _execute(arguments)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _interrupted(arguments)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -132,7 +133,7 @@ def run(arguments: Sequence[str]) -> int:
         _say_example(error)
         return code
     if result == _INTERRUPTED:  # what typer makes of an interrupt
-        return _interrupted()
+        return _interrupted(arguments)
     return result if isinstance(result, int) else 0
 
 
@@ -140,8 +141,10 @@ def _execute(arguments: Sequence[str]) -> Any:
     return app(list(arguments), prog_name="slipway", standalone_mode=False)
 
 
-def _interrupted() -> int:
-    return _say("interrupted; the next run continues at the stage that was running", _INTERRUPTED)
+def _interrupted(arguments: Sequence[str]) -> int:
+    runs = bool(_RUNNING.intersection(arguments[:1]))
+    next_time = "; the next run continues at the first stage that is not done" if runs else ""
+    return _say(f"interrupted{next_time}", _INTERRUPTED)
 
 
 def _say_example(error: Exception) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pipeline.cli import app
 from pipeline.cli.app import run
 from pipeline.records import RunRecord, StageRecord
 from serving.server.request_log import RequestLog
@@ -68,6 +69,19 @@ def test_what_a_person_got_wrong_is_said_in_words_with_exit_code_2(here, capsys,
 def test_the_version_is_that_of_the_package(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"slipway {metadata.version('tfx-slipway')}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("run", "interrupted; the next run continues at the first stage that is not done"), ("report", "interrupted")],
+)
+def test_an_interrupt_says_what_happens_next(monkeypatch, capsys, command, said):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "_execute", interrupt)
+    assert run([command]) == 130
+    assert capsys.readouterr().err == f"slipway: {said}\n"
 
 
 def test_config_show_prints_yaml_that_says_where_values_come_from(here, capsys):
