@@ -2,10 +2,30 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from environment.commands import Runner, ask, inherited_environment
+
+
+def said_during(tmp_path: Path, line: str, enough: Callable[[list[str]], bool]) -> list[str]:
+    """What a runner says during a step that prints the line and goes on until enough was said."""
+    said: list[str] = []
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def say(text: str) -> None:
+        said.append(text)
+        if enough(said) and pipe.exists():
+            with pipe.open("w") as end:
+                end.write("end")
+            pipe.unlink()  # a second writer would wait for a reader for ever
+
+    runner = Runner(tmp_path / "log", os.environ, say=say, heartbeat=0.05)
+    step = f"print({line!r}, flush=True); open({str(pipe)!r}).read()"
+    assert runner.run([sys.executable, "-c", step]).code == 0
+    return said
 
 
 def test_output_goes_to_the_log_and_comes_back(tmp_path: Path) -> None:
@@ -28,37 +48,13 @@ def test_a_question_that_is_not_answered_in_time_is_failed() -> None:
 
 
 def test_a_long_step_shows_its_last_line_now_and_then(tmp_path: Path) -> None:
-    said: list[str] = []
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 3:  # three signs of life are enough: let the step end
-            with pipe.open("w") as end:
-                end.write("end")
-
-    runner = Runner(tmp_path / "log", os.environ, say=say, heartbeat=0.05)
-    step = f"print('Prepared 98 packages', flush=True); open({str(pipe)!r}).read()"
-    assert runner.run([sys.executable, "-c", step]).code == 0
+    said = said_during(tmp_path, "Prepared 98 packages", enough=lambda said: len(said) == 3)
     assert "still at work" in said[-1]
     assert len([line for line in said if "Prepared 98 packages" in line]) <= 1
 
 
 def test_the_silence_while_the_bytecode_is_compiled_is_explained(tmp_path: Path) -> None:
-    said: list[str] = []
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-
-    def say(line: str) -> None:
-        said.append(line)
-        if "bytecode" in line:
-            with pipe.open("w") as end:
-                end.write("end")
-
-    runner = Runner(tmp_path / "log", os.environ, say=say, heartbeat=0.05)
-    step = f"print('Installed 296 packages in 43.02s', flush=True); open({str(pipe)!r}).read()"
-    assert runner.run([sys.executable, "-c", step]).code == 0
+    said = said_during(tmp_path, "Installed 296 packages in 43.02s", enough=lambda said: "bytecode" in said[-1])
     assert said[-1].endswith("compiling the packages' bytecode")
     assert "Installed 296 packages" in said[-2]
 
