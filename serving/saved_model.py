@@ -3,11 +3,10 @@
 Comes in: the directory of a SavedModel. Goes out: `SessionModel`, which runs signatures on numpy arrays.
 Called by the infra probe, the classifier and the model server.
 
-`tf.saved_model.load` rebuilds Python objects and so accepts models that break in production, where only the
-graph
+`tf.saved_model.load` rebuilds Python objects and so accepts models that break in production, where only the graph
 counts: import the MetaGraphDef into a private Session, run the restore op, then the init op. The steps follow
-`tensorflow/cc/saved_model/loader.cc`. Only TensorFlow submodules are imported, so that
-`serving.lean_tensorflow` can keep the start-up short.
+`tensorflow/cc/saved_model/loader.cc`. Only TensorFlow submodules are imported, so that `serving.lean_tensorflow` can
+keep the start-up short.
 """
 
 from __future__ import annotations
@@ -309,8 +308,7 @@ def _make_callable(
     """Callable from arrays in the order of the inputs to arrays in the order of the outputs."""
     feeds = [spec.tensor for spec in signature.inputs.values()]
     fetches = [signature.outputs[name].tensor for name in outputs]
-    # The private call skips the per-call mapping of names: 1.5x faster at batch 1 (stable since TensorFlow
-    # 1.5).
+    # The private call skips the per-call mapping of names: 1.5x faster at batch 1 (stable since TensorFlow 1.5).
     fast = getattr(session, "_make_callable_from_options", None)
     if fast is not None:
         from tensorflow.core.protobuf import config_pb2
