@@ -10,18 +10,16 @@ batch: same lane, output filter, dtypes and shapes but for the rows. Queues with
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import math
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serving.server.batch import Batch, Item, Lane, Queue
 from serving.server.servable import Handle, Servable
 from serving.server.status import Code, StatusError
 
@@ -38,110 +36,9 @@ _PATIENCE_SECONDS = 0.005  # How long fewer rows wait for that: hardly felt besi
 # they keep coming so close to each other, and so long at most.
 _NEXT_SECONDS = 0.002
 _GATHER_SECONDS = 0.02
-_MEMORY = 0.75  # Weight of what was before against what is.
 # A request that took less may run where it arrived. Nothing else is read there meanwhile, so this is how much later
 # another client's request may begin.
 _BRIEF_SECONDS = 0.002
-
-
-class Item:
-    """One request: its inputs, how many rows they have, and whom to answer."""
-
-    __slots__ = ("arrived", "deadline", "future", "inputs", "loop", "rows")
-
-    def __init__(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        rows: int,
-        deadline: float | None,
-        future: asyncio.Future[Any] | concurrent.futures.Future[Any],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        """Keep what is given; `rows` is -1 if the inputs have no rows in common."""
-        self.inputs = inputs
-        self.rows = rows
-        self.deadline = deadline
-        self.future = future
-        self.loop = loop
-        self.arrived = time.monotonic()
-
-
-class Lane:
-    """A signature of a loaded model.
-
-    Attributes:
-        model_name: Name of the model.
-        signature: Name of the signature.
-        solo: Whether its requests must run one by one.
-        running: Its batches that run.
-        waiting: Rows that wait; a request that runs alone counts as a full batch.
-        requests: Requests that wait or run.
-        expected: How many those were when batches began; falls slowly, rises at once.
-        lone_seconds: How long requests that ran by themselves took; falls slowly, rises at once. Infinite before the
-            first.
-    """
-
-    def __init__(self, model_name: str, signature: str, solo: bool) -> None:
-        """Start empty."""
-        self.model_name = model_name
-        self.signature = signature
-        self.solo = solo
-        self.running = 0
-        self.waiting = 0
-        self.requests = 0
-        self.expected = 0.0
-        self.lone_seconds = math.inf
-
-    def begin(self) -> None:
-        """Count a batch that runs from now on."""
-        self.running += 1
-        self.expected = max(self.requests, _MEMORY * self.expected + (1 - _MEMORY) * self.requests)
-
-    def end(self, requests: int) -> None:
-        """Count a batch of so many requests as done."""
-        self.running -= 1
-        self.requests -= requests
-
-    def took(self, seconds: float) -> None:
-        """Note how long a request took that ran by itself."""
-        before = self.lone_seconds if self.lone_seconds < math.inf else seconds
-        self.lone_seconds = max(seconds, _MEMORY * before + (1 - _MEMORY) * seconds)
-
-
-class _Queue:
-    """Requests that may share a batch, in the order of their arrival."""
-
-    __slots__ = ("items", "key", "lane", "outputs", "rows", "servable", "solo")
-
-    def __init__(self, key: Any, servable: Servable, lane: Lane, outputs: tuple[str, ...] | None, solo: bool) -> None:
-        self.key = key
-        self.servable = servable
-        self.lane = lane
-        self.outputs = outputs
-        self.solo = solo
-        self.items: deque[Item] = deque()
-        self.rows = 0
-
-
-@dataclass(eq=False)
-class Batch:
-    """Requests that run together."""
-
-    servable: Servable
-    lane: Lane
-    outputs: tuple[str, ...] | None
-    items: list[Item]
-    rows: int
-
-    @property
-    def signature(self) -> str:
-        """Name of the signature."""
-        return self.lane.signature
-
-    @property
-    def model_name(self) -> str:
-        """Name of the model."""
-        return self.lane.model_name
 
 
 class BatchQueues:
@@ -156,12 +53,12 @@ class BatchQueues:
     def __init__(self, options: BatchingOptions) -> None:
         """Start without queues."""
         self.lock = threading.Lock()
-        self.ready: deque[_Queue] = deque()
+        self.ready: deque[Queue] = deque()
         self.pending = 0
         self._options = options
         self._limit = options.batch_rows
         self._timeout = options.timeout_micros / 1e6
-        self._queues: dict[Any, _Queue] = {}
+        self._queues: dict[Any, Queue] = {}
         self._lanes: dict[int, dict[str, Lane]] = {}
         self._gone: dict[int, weakref.ref[Servable]] = {}
         self._running: set[Batch] = set()
@@ -183,7 +80,7 @@ class BatchQueues:
         key = (id(servable), signature, outputs, solo, None if solo else self._kind(item.inputs))
         waiting = self._queues.get(key)
         if waiting is None:
-            waiting = self._queues[key] = _Queue(key, servable, lane, outputs, solo)
+            waiting = self._queues[key] = Queue(key, servable, lane, outputs, solo)
             self.ready.append(waiting)
         waiting.items.append(item)
         waiting.rows += item.rows
@@ -297,7 +194,7 @@ class BatchQueues:
             rows[key] = rows.get(key, 0) + sum(max(item.rows, 1) for item in waiting.items)
         return rows
 
-    def _pick(self, waiting: _Queue, now: float, late: list[Item]) -> list[Item]:
+    def _pick(self, waiting: Queue, now: float, late: list[Item]) -> list[Item]:
         picked: list[Item] = []
         rows = 0
         while waiting.items:
@@ -315,13 +212,13 @@ class BatchQueues:
             picked.append(item)
         return picked
 
-    def _drop(self, waiting: _Queue, item: Item) -> None:
+    def _drop(self, waiting: Queue, item: Item) -> None:
         waiting.rows -= item.rows
         waiting.lane.waiting -= self._weight(item, waiting.solo)
         waiting.lane.requests -= 1
         self.pending -= 1
 
-    def _rest(self, waiting: _Queue, now: float) -> float:
+    def _rest(self, waiting: Queue, now: float) -> float:
         """Seconds for which a batch that is not full still waits for more."""
         if waiting.solo or waiting.rows >= self._limit:
             return 0.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.server.batch_queue import Batch, Item
+from serving.server.batch import Batch, Item
 from serving.server.batch_rows import merge, rows_of, split
 from serving.server.status import Code, StatusError
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from serving.server.batch_queue import Batch, BatchQueues, Item
+from serving.server.batch import Batch, Item
+from serving.server.batch_queue import BatchQueues
 from serving.server.batch_rows import rows_of
 from serving.server.batch_runner import Answer, BatchRunner, too_late
 from serving.server.servable import Handle

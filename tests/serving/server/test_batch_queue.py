@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.batch_queue import BatchQueues, Item
+from serving.server.batch import Item
+from serving.server.batch_queue import BatchQueues
 from serving.server.batching import BatchingOptions
 from tests.serving.server.engines import Engine, FakeHandle
 
