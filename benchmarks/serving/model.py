@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from serving.warmup import WARMUP_FILE
+
 SIZE = (32, 32, 3)
 CLASSES = 10
 FLOATS = "predict_floats"
@@ -34,7 +36,8 @@ def build(keras: Any) -> Any:
 def export(directory: Path) -> None:
     """Write the SavedModel; its `serving_default` takes encoded images, its `predict_floats` pixels in [0, 1].
 
-    The models of both Keras versions lie in `assets.extra`, as `tf_keras.keras` and `keras.keras`.
+    With a warm-up request for each, as a pipeline's export has it. The models of both Keras versions lie in
+    `assets.extra`, as `tf_keras.keras` and `keras.keras`.
     """
     import keras
     import tensorflow as tf
@@ -66,8 +69,29 @@ def export(directory: Path) -> None:
     signatures = {"serving_default": module.from_bytes, FLOATS: module.from_floats}
     tf.saved_model.save(module, str(directory), signatures=signatures)
     (directory / "assets.extra").mkdir()
+    write_warmup(directory)
     model.save(directory / "assets.extra" / "tf_keras.keras")
     build(keras).save(directory / "assets.extra" / "keras.keras")
+
+
+def write_warmup(directory: Path) -> None:
+    """Write a warm-up request for each signature."""
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    inputs = {
+        "serving_default": {"image_bytes": np.array(pictures(1), object)},
+        FLOATS: {"image": np.zeros((1, *SIZE), np.float32)},
+    }
+    with tf.io.TFRecordWriter(str(directory / WARMUP_FILE)) as writer:
+        for signature, arrays in inputs.items():
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = signature
+            for name, array in arrays.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+            writer.write(log.SerializeToString())
 
 
 def pictures(count: int) -> list[bytes]:
