@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving.errors import ServingError
 from serving.records import read_records
+
+if TYPE_CHECKING:
+    from serving.signature import Signature
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000  # TensorFlow Serving refuses a model with more.
@@ -29,6 +32,12 @@ class WarmupRequest:
     signature: str
     inputs: dict[str, np.ndarray]
     outputs: tuple[str, ...] | None = None
+
+    def completed(self, signature: Signature | None) -> WarmupRequest:
+        """The same with the defaults of its signature for the inputs that it leaves out."""
+        if signature is None or not signature.defaults:
+            return self
+        return replace(self, inputs={**signature.defaults, **self.inputs})
 
 
 def read_requests(model_dir: str | os.PathLike[str]) -> Iterator[WarmupRequest]:

@@ -49,6 +49,10 @@ class InlineSessionModel(SessionModel):
             self._inline[signature, names] = prepared
         return prepared
 
+    def graph_def(self) -> Any:
+        """Return the graph as a proto."""
+        return self._session.graph.as_graph_def()
+
     def close(self) -> None:
         """Free the Session and its variables; closing twice is allowed."""
         self._inline.clear()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -35,6 +36,8 @@ EXIT_NOT_AVAILABLE = 255
 CONTRACT = "2.16.1"
 """Release of TensorFlow Serving whose contract is honored."""
 _FULL_TENSORFLOW = "SLIPWAY_FULL_TENSORFLOW"
+_OWN_THREADS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
+_FEW_MODELS = 8
 _log = logging.getLogger("slipway.serving")
 
 
@@ -142,6 +145,21 @@ def with_rollout(flags: ParsedFlags) -> ParsedFlags:
     return ParsedFlags(given)
 
 
+def with_own_threads(settings: ServerSettings) -> ServerSettings:
+    """Give each Session threads of its own, and let small models be loaded a second time for one thread.
+
+    Only for a few models, since otherwise the threads would be many, and not where their number was set; must come
+    before the first Session.
+    """
+    if settings.load.intra_op_threads or settings.load.inter_op_threads:
+        return settings
+    if len(settings.models.model_config_list.config) > _FEW_MODELS or len(os.sched_getaffinity(0)) == 1:
+        return settings
+    if os.environ.setdefault(_OWN_THREADS, "1") != "1":
+        return settings
+    return dataclasses.replace(settings, load=dataclasses.replace(settings.load, pair=True))
+
+
 async def serve(settings: ServerSettings) -> int:
     """Serve until a signal comes.
 
@@ -156,6 +174,7 @@ async def serve(settings: ServerSettings) -> int:
     from serving.server.metrics import ServerMetrics
 
     _check_ports(settings)
+    settings = with_own_threads(settings)
     stop = _stop_on_signals()
     metrics = ServerMetrics()
     manager = ModelManager(settings.lifecycle, functools.partial(_load, settings, metrics), collect_unloaded)

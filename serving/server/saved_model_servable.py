@@ -92,6 +92,13 @@ class SavedModelServable:
         """Whether a call has so few rows that TensorFlow's pool of threads costs more than it gives."""
         return self.batchable.get(signature, False) and len(next(iter(inputs.values()))) <= self._inline_rows
 
+    def keeps_nothing(self) -> bool:
+        """Whether no call leaves anything behind that a later one could see."""
+        from serving.server.graph_state import keeps_nothing
+
+        tensors = [spec.tensor for signature in self.signatures.values() for spec in signature.outputs.values()]
+        return keeps_nothing(self._model.graph_def(), tensors)
+
     def signature_defs(self) -> Any:
         """Return the `SignatureDefMap` proto of the model, internal signatures included."""
         from tensorflow_serving.apis import get_model_metadata_pb2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from serving.server.greeting import curl_line, reachable
 from serving.server.lifecycle import source
 from serving.server.lifecycle.manager import ModelManager
 from serving.server.metrics import ServerMetrics
-from serving.server.running import main, with_rollout
+from serving.server.running import main, with_own_threads, with_rollout
 from serving.signature import Signature, TensorSpec
 from tests.serving.server.lifecycle.fakes import FakeLoader, add_version
 from tests.serving.server.waiting import eventually
@@ -73,6 +74,35 @@ def test_a_manual_rollout_without_a_base_path(capsys: pytest.CaptureFixture[str]
     file.write_text("")
     assert main(["--rollout=manual", f"--model_config_file={file}"]) == 2
     assert "--rollout=manual keeps a model config file of its own" in capsys.readouterr().err
+
+
+def own_threads(monkeypatch: pytest.MonkeyPatch, models: int, *more: str, cores: int = 2) -> tuple[bool, str | None]:
+    """Whether models may be paired, and what the variable that TensorFlow reads is set to."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    settings = settings_from_flags(parse(["--model_base_path=/models/a", "--rest_api_port=8501", *more]))
+    for number in range(1, models):
+        settings.models.model_config_list.config.add(name=f"model{number}", base_path=f"/models/{number}")
+    return with_own_threads(settings).load.pair, os.environ.get("TF_OVERRIDE_GLOBAL_THREADPOOL")
+
+
+def test_a_few_models_get_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", "restored by pytest")
+    for models, more, cores, expected in (
+        (1, [], 2, True),
+        (8, [], 2, True),
+        (9, [], 2, False),
+        (1, [], 1, False),
+        (1, ["--tensorflow_intra_op_parallelism=2"], 2, False),
+        (1, ["--tensorflow_inter_op_parallelism=2"], 2, False),
+    ):
+        monkeypatch.delenv("TF_OVERRIDE_GLOBAL_THREADPOOL", raising=False)
+        assert own_threads(monkeypatch, models, *more, cores=cores) == (expected, "1" if expected else None)
+
+
+@pytest.mark.parametrize("value", ["0", "false"])
+def test_who_wants_one_pool_for_all_gets_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", value)
+    assert own_threads(monkeypatch, 1) == (False, value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""Finds out for which calls of a model one thread is faster than all, and loads it a second time for these.
+
+Comes in: a loaded model that has answered its warm-up requests. Goes out: the same, or a `PairedServable`. Called by
+`serving.server.loading`.
+
+TensorFlow hands parts of an operation to the other threads of a Session, and to wake one up takes as long as a small
+convolution. What is faster depends on model, rows and machine, so it is measured, with the warm-up requests. The two
+Sessions need threads of their own, which TensorFlow gives them only where `TF_OVERRIDE_GLOBAL_THREADPOOL` is set.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serving.server.paired_servable import PairedServable
+from serving.server.saved_model_servable import SavedModelServable
+from serving.warmup import WarmupRequest, read_requests
+
+if TYPE_CHECKING:
+    from serving.server.loading import LoadOptions
+    from serving.server.servable import Servable
+
+_MOST_BYTES = 64 << 20  # of the files of a model: so much more memory it may take.
+_ROWS = (1, 2, 4, 8, 16)
+_ROUNDS = 7
+_LONG_SECONDS = 0.05  # Nobody would call it brief.
+_WORTH = 1.1  # So much longer a call may take, since it leaves the other cores to others.
+_log = logging.getLogger("slipway.serving")
+
+
+def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Servable:
+    """Load a model a second time for its brief calls, if it has some.
+
+    Args:
+        servable: The model; stays the caller's if this raises.
+        path: Its version directory.
+        options: How it was loaded.
+
+    Returns:
+        Both as one, or the model itself: if it is large, keeps something from call to call, carries no warm-up
+        requests, its number of threads was set, or it is never faster on one thread.
+
+    Raises:
+        ServingError: The files have changed meanwhile.
+    """
+    requests = _first_requests(servable, path)
+    if options.intra_op_threads or options.inter_op_threads or not requests or _size(path) > _MOST_BYTES:
+        return servable
+    if not servable.keeps_nothing():
+        return servable
+    single = SavedModelServable.load(path, replace(options, intra_op_threads=1))
+    try:
+        found = {request.signature: brief_rows(servable, single, request) for request in requests}
+    except BaseException:
+        single.close()
+        raise
+    rows = {signature: most for signature, most in found.items() if most}
+    if not rows:
+        single.close()
+        return servable
+    _log.info("%s: faster on one thread are calls of %s", path, _words(rows))
+    return PairedServable(servable, single, rows)
+
+
+def brief_rows(
+    whole: Servable, single: Servable, request: WarmupRequest, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """Measure up to how many rows a call is best left to one thread.
+
+    Args:
+        whole: The model, with all cores for a call.
+        single: The same with one thread for a call.
+        request: What to call it with; its first row is repeated.
+        clock: Seconds since some moment.
+
+    Returns:
+        The most rows, 16 at most; 0 if one thread is slower even for one row.
+    """
+    most = 0
+    # In threads of their own: oneDNN keeps for each thread how it has divided an operation of some shape, and would
+    # hand what one of the two has planned to the other.
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        for rows in _ROWS:
+            inputs = {name: np.repeat(array[:1], rows, axis=0) for name, array in request.inputs.items()}
+
+            def seconds(pool: ThreadPoolExecutor, model: Servable, inputs: Mapping[str, np.ndarray] = inputs) -> float:
+                def call() -> float:
+                    start = clock()
+                    model.run(request.signature, inputs, request.outputs)
+                    return clock() - start
+
+                return pool.submit(call).result()
+
+            with_all, with_one = _shortest(
+                functools.partial(seconds, first, whole), functools.partial(seconds, second, single)
+            )
+            if with_one > min(_LONG_SECONDS, _WORTH * with_all):
+                break
+            most = rows
+    return most
+
+
+def _shortest(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
+    """The shortest of several times of both, taken in turn.
+
+    What else the machine does while a model is loaded makes calls longer, never shorter.
+    """
+    best = math.inf, math.inf
+    for number in range(1 + _ROUNDS):
+        best = min(best[0], first()), min(best[1], second())
+        # The first call of a shape prepares the others, which may take long.
+        if number and best[1] > _LONG_SECONDS:
+            break
+    return best
+
+
+def _first_requests(servable: Servable, path: Path) -> list[WarmupRequest]:
+    """The first request of each signature whose calls have rows."""
+    found: dict[str, WarmupRequest] = {}
+    for request in read_requests(path):
+        if servable.batchable.get(request.signature, False):
+            found.setdefault(request.signature, request.completed(servable.signatures[request.signature]))
+    return [request for request in found.values() if all(len(array) for array in request.inputs.values())]
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in (*path.glob("saved_model.pb*"), *path.glob("variables/*")))
+
+
+def _words(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{signature} up to {most} row{'s' * (most > 1)}" for signature, most in sorted(rows.items()))

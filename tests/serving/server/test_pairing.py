@@ -1,0 +1,260 @@
+"""Which models are loaded twice, and for which calls: by a clock of our own, so that nothing is left to luck."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.server import pairing
+from serving.server.loading import LoadOptions, load
+from serving.server.paired_servable import PairedServable
+from serving.server.pairing import brief_rows
+from serving.server.saved_model_servable import SavedModelServable
+from serving.warmup import WARMUP_FILE, WarmupRequest
+from tests.serving.saved_models import encode_png, picture
+from tests.serving.server.engines import Engine
+
+REQUEST = WarmupRequest("serving_default", {"x": np.array([[1.0, 2.0], [3.0, 4.0]])}, ("y",))
+PAIR = LoadOptions(pair=True)
+
+
+class Clock:
+    """A clock that only calls move on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def timed(clock: Clock, seconds: Callable[[int, int], float]) -> Engine:
+    """An engine whose calls take as long as said, by rows and number of the call."""
+    engine = Engine()
+
+    def answer(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        clock.now += seconds(len(inputs["x"]), len(engine.runs))
+        return {"y": inputs["x"]}
+
+    engine.answer = answer
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "most"),
+    [
+        # A call with all cores takes 1 ms and 0.1 ms for each row; with one thread:
+        (lambda rows: 0.2 * rows, 8),
+        (lambda rows: 0.01 * rows, 16),
+        (lambda rows: 1.2 + rows, 0),
+        # A little longer is worth it, for it costs one core only.
+        (lambda rows: 1.05 * (1 + 0.1 * rows), 16),
+        (lambda rows: 1.15 * (1 + 0.1 * rows), 0),
+    ],
+)
+def test_one_thread_gets_what_it_is_not_slower_at(milliseconds: Callable[[int], float], most: int) -> None:
+    clock = Clock()
+    whole = timed(clock, lambda rows, _: 0.001 * (1 + 0.1 * rows))
+    single = timed(clock, lambda rows, _: 0.001 * milliseconds(rows))
+    assert brief_rows(whole, single, REQUEST, clock) == most
+
+
+def test_the_request_is_called_as_it_was_recorded_row_by_row() -> None:
+    clock = Clock()
+    whole, single = timed(clock, lambda *_: 2.0), timed(clock, lambda *_: 0.01)
+    assert brief_rows(whole, single, REQUEST, clock) == 16
+    assert sorted(set(single.rows())) == [1, 2, 4, 8, 16] == sorted(set(whole.rows()))
+    name, inputs, outputs = single.runs[-1]
+    assert (name, outputs) == ("serving_default", ("y",))
+    assert inputs["x"].tolist() == [[1.0, 2.0]] * 16
+
+
+def test_calls_that_were_held_up_do_not_decide() -> None:
+    clock = Clock()
+    whole = timed(clock, lambda *_: 0.001)
+    # The first prepares the shape, others meet something else that the machine does.
+    single = timed(clock, lambda _, number: 0.0005 if number % 8 == 3 else 0.04)
+    assert brief_rows(whole, single, REQUEST, clock) == 16
+
+
+def test_long_calls_are_not_tried_for_long() -> None:
+    clock = Clock()
+    whole, single = timed(clock, lambda *_: 0.5), timed(clock, lambda *_: 0.4)
+    assert brief_rows(whole, single, REQUEST, clock) == 0
+    assert len(single.runs) == 2
+
+
+@pytest.fixture()
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """What measuring finds, by signature; 4 rows for those that are not named."""
+    found: dict[str, int] = {}
+    monkeypatch.setattr(pairing, "brief_rows", lambda _, __, request: found.get(request.signature, 4))
+    return found
+
+
+def test_a_paired_model_answers_as_before(classifier_dir: Path, measured: dict[str, int]) -> None:
+    single, paired = load(classifier_dir, LoadOptions()).servable, load(classifier_dir, PAIR).servable
+    try:
+        assert isinstance(paired, PairedServable)
+        for rows in (1, 4, 5):
+            images = np.stack([picture(number) for number in range(rows)])
+            for name, inputs in (
+                ("predict_uint8", {"image": images}),
+                ("serving_default", {"image_bytes": np.array([encode_png(image) for image in images], object)}),
+            ):
+                one, other = single.run(name, inputs), paired.run(name, inputs)
+                np.testing.assert_allclose(one["probabilities"], other["probabilities"], atol=1e-6)
+                assert one["label"].tolist() == other["label"].tolist()
+        assert paired.signature_defs() == single.signature_defs()
+    finally:
+        single.close()
+        paired.close()
+
+
+def test_measuring_really_takes_place(classifier_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    measure = pairing.brief_rows
+
+    def noted(*arguments: Any) -> int:
+        rows.append(measure(*arguments))
+        return rows[-1]
+
+    monkeypatch.setattr(pairing, "brief_rows", noted)
+    load(classifier_dir, PAIR).servable.close()
+    assert len(rows) == 2
+    assert set(rows) <= {0, 1, 2, 4, 8, 16}
+
+
+@pytest.fixture()
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[SavedModelServable]:
+    """Models that were closed."""
+    found: list[SavedModelServable] = []
+    close = SavedModelServable.close
+
+    def noted(self: SavedModelServable) -> None:
+        found.append(self)
+        close(self)
+
+    monkeypatch.setattr(SavedModelServable, "close", noted)
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LoadOptions(),
+        LoadOptions(pair=True, intra_op_threads=2),
+        LoadOptions(pair=True, inter_op_threads=1),
+        LoadOptions(pair=True, warmup=False),
+    ],
+)
+def test_who_asks_for_something_else_gets_one(
+    classifier_dir: Path, measured: dict[str, int], options: LoadOptions
+) -> None:
+    servable = load(classifier_dir, options).servable
+    assert isinstance(servable, SavedModelServable)
+    servable.close()
+
+
+def test_a_large_model_is_not_loaded_twice(
+    classifier_dir: Path, measured: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing, "_MOST_BYTES", 1000)
+    servable = load(classifier_dir, PAIR).servable
+    assert isinstance(servable, SavedModelServable)
+    servable.close()
+
+
+def test_a_model_that_keeps_something_is_not_loaded_twice(
+    tmp_path: Path, measured: dict[str, int], closed: list[SavedModelServable]
+) -> None:
+    import tensorflow as tf
+
+    class Counter(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = tf.Variable(0.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def count(self, x: Any) -> dict[str, Any]:
+            return {"y": x * 0 + self.calls.assign_add(1.0)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def read(self, x: Any) -> dict[str, Any]:
+            return {"y": x * 0 + self.calls}
+
+    model = Counter()
+    tf.saved_model.save(model, str(tmp_path), signatures={"serving_default": model.read, "count": model.count})
+    (tmp_path / "assets.extra").mkdir()
+    write_request(tmp_path)
+    servable = load(tmp_path, PAIR).servable
+    assert isinstance(servable, SavedModelServable)
+    x = {"x": np.ones(1, np.float32)}
+    assert [servable.run(name, x)["y"][0] for name in ("count", "count", "serving_default")] == [1, 2, 2]
+    assert closed == []
+    servable.close()
+
+
+def write_request(directory: Path) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones(1, np.float32)))
+    with tf.io.TFRecordWriter(str(directory / WARMUP_FILE)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def test_the_second_is_closed_if_it_is_never_faster(
+    classifier_dir: Path, measured: dict[str, int], closed: list[SavedModelServable]
+) -> None:
+    measured.update(dict.fromkeys(("predict_uint8", "serving_default", "classify", "predict_examples"), 0))
+    servable = load(classifier_dir, PAIR).servable
+    assert isinstance(servable, SavedModelServable)
+    assert len(closed) == 1 and closed[0] is not servable
+    servable.close()
+
+
+def test_both_are_closed_if_measuring_fails(
+    classifier_dir: Path, monkeypatch: pytest.MonkeyPatch, closed: list[SavedModelServable]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(pairing, "brief_rows", fail)
+    with pytest.raises(MemoryError):
+        load(classifier_dir, PAIR)
+    assert len(set(map(id, closed))) == 2
+
+
+_THREADS = """
+import os, sys
+from pathlib import Path
+from serving import lean_tensorflow
+lean_tensorflow.install()
+from serving.server.saved_model_servable import SavedModelServable
+from serving.server.loading import LoadOptions
+first = SavedModelServable.load(Path(sys.argv[1]), LoadOptions())
+before = len(os.listdir("/proc/self/task"))
+second = SavedModelServable.load(Path(sys.argv[1]), LoadOptions(intra_op_threads=3))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_with_the_variable_of_the_server_each_session_has_its_own_threads(classifier_dir: Path) -> None:
+    # Were they shared, the second load would gain nothing and cost its memory.
+    more = {}
+    for value in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _THREADS, str(classifier_dir)],
+            env={"TF_OVERRIDE_GLOBAL_THREADPOOL": value, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        more[value] = int(done.stdout)
+    assert more["1"] == more["0"] + 3
