@@ -13,7 +13,7 @@ help: ## list the targets
 setup: ## make .venv complete (every other target does this by itself)
 	@sh scripts/bootstrap.sh
 
-programs: ## Debian packages that some tests drive (browser, databases, Prometheus' tools), as root
+programs: ## Debian packages that some tests need (browser, databases, Prometheus' tools, a data set), as root
 	@python3 scripts/programs.py
 
 airflow: setup ## Airflow 3 and 2 in .airflow, apart from .venv, for the tests that run pipelines by them

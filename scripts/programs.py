@@ -1,4 +1,4 @@
-"""Programs that some tests drive and that no Python package carries: a browser, databases, Prometheus' tools, load.
+"""What some tests need and no Python package carries: a browser, databases, Prometheus' tools, load, a data set.
 
     python3 scripts/programs.py             install what is missing (Debian and Ubuntu, as root)
     python3 scripts/programs.py --check     only say by the exit code (0 or 1) whether all is there
@@ -8,6 +8,7 @@ Needs no package and any Python from 3.8 on. Without them those tests are skippe
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -24,14 +25,20 @@ PROGRAMS = {
     "mariadbd": "mariadb-server",
     "pg_ctlcluster": "postgresql",
 }
+# file that is no program, as a pattern: Debian package
+FILES = {
+    "/usr/share/datasets/fashion-mnist": "dataset-fashion-mnist",
+    "/usr/lib/*/libusb-1.0.so.0": "libusb-1.0-0",  # TensorFlow's reader of the metadata in TFLite files
+}
 SERVERS = ("/usr/sbin",)  # where servers lie, which not every user has on the PATH
 QUIET = ("-y", "-qq", "--no-install-recommends")
 
 
 def missing() -> dict[str, str]:
-    """Package by program, of what is not on the PATH."""
+    """Package by program or file, of what is not there."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), *SERVERS])
-    return {program: package for program, package in PROGRAMS.items() if shutil.which(program, path=places) is None}
+    programs = {name: package for name, package in PROGRAMS.items() if shutil.which(name, path=places) is None}
+    return {**programs, **{name: package for name, package in FILES.items() if not glob.glob(name)}}
 
 
 def main(arguments: list[str]) -> int:

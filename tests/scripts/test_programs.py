@@ -11,10 +11,11 @@ import pytest
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the only folder on the PATH."""
+    """Return the only folder on the PATH, and of files that are no programs."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(programs, "FILES", {f"{folder}/libexample.so.?": "example"})
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return folder
 
@@ -27,6 +28,7 @@ def program(folder: Path, name: str, script: str = "exit 0") -> None:
 def test_nothing_missing(path: Path) -> None:
     for name in programs.PROGRAMS:
         program(path, name)
+    (path / "libexample.so.1").touch()
     program(path, "apt-get", "exit 1")
     assert programs.main([]) == 0
 
@@ -39,12 +41,20 @@ def test_check_only_looks(path: Path) -> None:
 
 def test_installs_only_what_is_missing(path: Path) -> None:
     program(path, "chromium")
-    made = "; ".join(f": > {path}/{name}; /bin/chmod +x {path}/{name}" for name in programs.PROGRAMS)
+    made = "; ".join(
+        f": > {path}/{name}; /bin/chmod +x {path}/{name}" for name in (*programs.PROGRAMS, "libexample.so.1")
+    )
     program(path, "apt-get", f'echo "$@" >> {path}/asked; {made}')
     assert programs.main([]) == 0
     update, install = (path / "asked").read_text().splitlines()
     assert update.startswith("update")
-    assert "wrk" in install.split() and "chromium" not in install.split()
+    assert {"wrk", "example"} <= set(install.split()) and "chromium" not in install.split()
+
+
+def test_a_file_alone_may_be_missing(path: Path) -> None:
+    for name in programs.PROGRAMS:
+        program(path, name)
+    assert programs.missing() == {f"{path}/libexample.so.?": "example"}
 
 
 def test_says_why_it_failed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

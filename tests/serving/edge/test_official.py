@@ -38,7 +38,7 @@ def test_the_official_reader_of_metadata(bundle: Path, name: str) -> None:
     python = environments.python_with(environments.TFLITE_SUPPORT)
     probe = subprocess.run([python, "-c", "import tflite_support"], capture_output=True, text=True, check=False)
     if "libusb" in probe.stderr:
-        pytest.skip("tflite-support needs the system's libusb-1.0 (Debian: libusb-1.0-0)")
+        pytest.skip("tflite-support needs libusb-1.0; `make programs` installs it")
     shown = json.loads(_run(python, "-c", _DISPLAY, bundle / name))
     assert shown["files"] == {"labels.txt": "cat\ndog\nowl\n"}
     (graph,) = shown["metadata"]["subgraph_metadata"]

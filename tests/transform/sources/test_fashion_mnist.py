@@ -93,7 +93,10 @@ def test_the_cache_of_keras_is_found(fashion_files: Path, tmp_path: Path, monkey
     assert found is not None and found[0].startswith(str(tmp_path / "keras"))
 
 
-@pytest.mark.skipif(not os.path.isdir(fashion_mnist.PACKAGE_DIR), reason="the Debian package is not installed")
+@pytest.mark.skipif(
+    not os.path.isdir(fashion_mnist.PACKAGE_DIR),
+    reason="dataset-fashion-mnist is not installed; `make programs` installs it",
+)
 def test_the_real_files_hold_seventy_thousand_images() -> None:
     source = build_source(DataSettings(source="fashion_mnist"))
     listing = source.listing()
