@@ -36,8 +36,9 @@ def python_with(requirements: tuple[str, ...]) -> str:
     python = folder / "bin" / "python"
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            base = getattr(sys, "_base_executable", sys.executable)
+        # It outlives the clone that made it, and may have lost the interpreter that it was made from.
+        if not (folder / "complete").exists() or not os.access(python, os.X_OK):
+            base = os.path.realpath(sys.executable)
             _run(uv, "venv", "--clear", "--no-project", "--python", base, str(folder))
             _run(uv, "pip", "install", "--python", str(python), *requirements)
             (folder / "complete").touch()
