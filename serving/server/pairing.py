@@ -14,6 +14,7 @@ import functools
 import logging
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 << 20  # of the files of a model: so much more memory it may take.
 _ROWS = (1, 2, 4, 8, 16)
-_ROUNDS = 7
+_ROUNDS = 5
 _LONG_SECONDS = 0.05  # Nobody would call it brief.
 _WORTH = 1.1  # So much longer a call may take, since it leaves the other cores to others.
 _log = logging.getLogger("slipway.serving")
@@ -86,28 +87,28 @@ def brief_rows(
     Returns:
         The most rows, 16 at most; 0 if one thread is slower even for one row.
     """
-    most = 0
     # In threads of their own: oneDNN keeps for each thread how it has divided an operation of some shape, and would
     # hand what one of the two has planned to the other.
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-        for rows in _ROWS:
+
+        def seconds(pool: ThreadPoolExecutor, model: Servable, inputs: Mapping[str, np.ndarray]) -> float:
+            def call() -> float:
+                start = clock()
+                model.run(request.signature, inputs, request.outputs)
+                return clock() - start
+
+            return pool.submit(call).result()
+
+        def is_slower(rows: int) -> bool:
             inputs = {name: np.repeat(array[:1], rows, axis=0) for name, array in request.inputs.items()}
-
-            def seconds(pool: ThreadPoolExecutor, model: Servable, inputs: Mapping[str, np.ndarray] = inputs) -> float:
-                def call() -> float:
-                    start = clock()
-                    model.run(request.signature, inputs, request.outputs)
-                    return clock() - start
-
-                return pool.submit(call).result()
-
             with_all, with_one = _shortest(
-                functools.partial(seconds, first, whole), functools.partial(seconds, second, single)
+                functools.partial(seconds, first, whole, inputs), functools.partial(seconds, second, single, inputs)
             )
-            if with_one > min(_LONG_SECONDS, _WORTH * with_all):
-                break
-            most = rows
-    return most
+            return with_one > min(_LONG_SECONDS, _WORTH * with_all)
+
+        # The more rows, the more there is to divide, so that the border is found by halving.
+        found = bisect_left(_ROWS, True, key=is_slower)
+    return _ROWS[found - 1] if found else 0
 
 
 def _shortest(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
