@@ -49,6 +49,10 @@ class InlineSessionModel(SessionModel):
             self._inline[signature, names] = prepared
         return prepared
 
+    def device_types(self) -> set[str]:
+        """Return the kinds of the devices that operations may run on, such as `CPU` and `GPU`."""
+        return {device.device_type for device in self._session.list_devices()}
+
     def graph_def(self) -> Any:
         """Return the graph as a proto."""
         return self._session.graph.as_graph_def()

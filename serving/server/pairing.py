@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from serving.server.servable import Servable
 
 _MOST_BYTES = 64 << 20  # of the files of a model: so much more memory it may take.
-_ROWS = (1, 2, 4, 8, 16)
+_ROWS = (2, 4, 8, 16)  # Beyond one.
 _ROUNDS = 5
 _LONG_SECONDS = 0.05  # Nobody would call it brief.
-_WORTH = 1.1  # So much longer a call may take, since it leaves the other cores to others.
+_GAIN = 0.9  # So much shorter a call of one row has to be, for a second load to be worth its memory.
+_WORTH = 1.1  # So much longer others may then take, since they leave the other cores to others.
 _log = logging.getLogger("slipway.serving")
 
 
@@ -49,7 +50,7 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
 
     Returns:
         Both as one, or the model itself: if it is large, keeps something from call to call, carries no warm-up
-        requests, its number of threads was set, or it is never faster on one thread.
+        requests, may run on a GPU, its number of threads was set, or it is never faster on one thread.
 
     Raises:
         ServingError: The files have changed meanwhile.
@@ -57,7 +58,7 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
     requests = _first_requests(servable, path)
     if options.intra_op_threads or options.inter_op_threads or not requests or _size(path) > _MOST_BYTES:
         return servable
-    if not servable.keeps_nothing():
+    if not (servable.runs_on_cpu() and servable.keeps_nothing()):
         return servable
     single = SavedModelServable.load(path, replace(options, intra_op_threads=1))
     try:
@@ -85,7 +86,7 @@ def brief_rows(
         clock: Seconds since some moment.
 
     Returns:
-        The most rows, 16 at most; 0 if one thread is slower even for one row.
+        The most rows, 16 at most; 0 if one thread is not clearly faster even for one row.
     """
     # In threads of their own: oneDNN keeps for each thread how it has divided an operation of some shape, and would
     # hand what one of the two has planned to the other.
@@ -99,16 +100,17 @@ def brief_rows(
 
             return pool.submit(call).result()
 
-        def is_slower(rows: int) -> bool:
+        def is_slower(rows: int, limit: float = _WORTH) -> bool:
             inputs = {name: np.repeat(array[:1], rows, axis=0) for name, array in request.inputs.items()}
             with_all, with_one = _shortest(
                 functools.partial(seconds, first, whole, inputs), functools.partial(seconds, second, single, inputs)
             )
-            return with_one > min(_LONG_SECONDS, _WORTH * with_all)
+            return with_one > min(_LONG_SECONDS, limit * with_all)
 
+        if is_slower(1, _GAIN):
+            return 0
         # The more rows, the more there is to divide, so that the border is found by halving.
-        found = bisect_left(_ROWS, True, key=is_slower)
-    return _ROWS[found - 1] if found else 0
+        return (1, *_ROWS)[bisect_left(_ROWS, True, key=is_slower)]
 
 
 def _shortest(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:

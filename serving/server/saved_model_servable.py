@@ -92,6 +92,10 @@ class SavedModelServable:
         """Whether a call has so few rows that TensorFlow's pool of threads costs more than it gives."""
         return self.batchable.get(signature, False) and len(next(iter(inputs.values()))) <= self._inline_rows
 
+    def runs_on_cpu(self) -> bool:
+        """Whether calls have no other device than the CPU."""
+        return self._model.device_types() == {"CPU"}
+
     def keeps_nothing(self) -> bool:
         """Whether no call leaves anything behind that a later one could see."""
         from serving.server.graph_state import keeps_nothing
