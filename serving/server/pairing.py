@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serving.errors import ServingError
 from serving.server.paired_servable import PairedServable
 from serving.server.saved_model_servable import SavedModelServable
+from serving.server.status import StatusError
 from serving.warmup import WarmupRequest, read_requests
 
 if TYPE_CHECKING:
@@ -50,19 +52,21 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
 
     Returns:
         Both as one, or the model itself: if it is large, keeps something from call to call, carries no warm-up
-        requests, may run on a GPU, its number of threads was set, or it is never faster on one thread.
-
-    Raises:
-        ServingError: The files have changed meanwhile.
+        requests, may run on a GPU, its number of threads was set, it does not load or answer so, or it is never
+        faster on one thread.
     """
     requests = _first_requests(servable, path)
     if options.intra_op_threads or options.inter_op_threads or not requests or _size(path) > _MOST_BYTES:
         return servable
     if not (servable.runs_on_cpu() and servable.keeps_nothing()):
         return servable
-    single = SavedModelServable.load(path, replace(options, intra_op_threads=1))
     try:
-        found = {request.signature: brief_rows(servable, single, request) for request in requests}
+        single = SavedModelServable.load(path, replace(options, intra_op_threads=1))
+    except ServingError as error:
+        _log.warning("%s is served without a second load for brief calls: %s", path, error)
+        return servable
+    try:
+        found = {request.signature: _brief_rows_or_zero(servable, single, request) for request in requests}
     except BaseException:
         single.close()
         raise
@@ -72,6 +76,15 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
         return servable
     _log.info("%s: faster on one thread are calls of %s", path, _words(rows))
     return PairedServable(servable, single, rows)
+
+
+def _brief_rows_or_zero(whole: Servable, single: Servable, request: WarmupRequest) -> int:
+    try:
+        return brief_rows(whole, single, request)
+    except StatusError as error:
+        # It answered the request as recorded: a model may refuse other numbers of rows than those that it is sent.
+        _log.info("calls of %s are not tried on one thread: %s", request.signature, error.message)
+        return 0
 
 
 def brief_rows(
@@ -87,6 +100,9 @@ def brief_rows(
 
     Returns:
         The most rows, 16 at most; 0 if one thread is not clearly faster even for one row.
+
+    Raises:
+        StatusError: The model refuses that many rows.
     """
     # In threads of their own: oneDNN keeps for each thread how it has divided an operation of some shape, and would
     # hand what one of the two has planned to the other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.errors import ModelLoadError
 from serving.server import pairing
 from serving.server.inline_session import InlineSessionModel
 from serving.server.loading import LoadOptions, load
 from serving.server.paired_servable import PairedServable
 from serving.server.pairing import brief_rows
 from serving.server.saved_model_servable import SavedModelServable
+from serving.server.status import Code, StatusError
 from serving.warmup import WARMUP_FILE, WarmupRequest
 from tests.serving.saved_models import encode_png, picture
 from tests.serving.server.engines import Engine
@@ -233,6 +236,40 @@ def test_the_second_is_closed_if_it_is_never_faster(
     servable = load(classifier_dir, PAIR).servable
     assert isinstance(servable, SavedModelServable)
     assert len(closed) == 1 and closed[0] is not servable
+    servable.close()
+
+
+def test_a_model_that_takes_its_own_number_of_rows_alone_is_served_all_the_same(
+    classifier_dir: Path, monkeypatch: pytest.MonkeyPatch, closed: list[SavedModelServable]
+) -> None:
+    run = SavedModelServable.run
+
+    def four_rows_only(self: SavedModelServable, signature: str, inputs: Any, outputs: Any = None) -> Any:
+        # The requests of the warm-up pass, those of the measurement don't.
+        if threading.current_thread() is not threading.main_thread():
+            raise StatusError(Code.INVALID_ARGUMENT, "Input to reshape is a tensor with 3 values")
+        return run(self, signature, inputs, outputs)
+
+    monkeypatch.setattr(SavedModelServable, "run", four_rows_only)
+    servable = load(classifier_dir, PAIR).servable
+    assert isinstance(servable, SavedModelServable)
+    assert len(closed) == 1 and closed[0] is not servable
+    servable.close()
+
+
+def test_a_second_load_that_fails_leaves_the_first(
+    classifier_dir: Path, measured: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = SavedModelServable.load
+
+    def once(path: Path, options: LoadOptions) -> SavedModelServable:
+        if options.intra_op_threads:
+            raise ModelLoadError("the files are gone")
+        return first(path, options)
+
+    monkeypatch.setattr(SavedModelServable, "load", once)
+    servable = load(classifier_dir, PAIR).servable
+    assert isinstance(servable, SavedModelServable)
     servable.close()
 
 
