@@ -52,6 +52,7 @@ class Lane:
         model_name: Name of the model.
         signature: Name of the signature.
         solo: Whether its requests must run one by one.
+        full: Rows with which a batch is full.
         running: Its batches that run.
         waiting: Rows that wait; a request that runs alone counts as a full batch.
         requests: Requests that wait or run.
@@ -60,11 +61,12 @@ class Lane:
             first.
     """
 
-    def __init__(self, model_name: str, signature: str, solo: bool) -> None:
+    def __init__(self, model_name: str, signature: str, solo: bool, full: int) -> None:
         """Start empty."""
         self.model_name = model_name
         self.signature = signature
         self.solo = solo
+        self.full = full
         self.running = 0
         self.waiting = 0
         self.requests = 0
@@ -90,7 +92,7 @@ class Lane:
 class Queue:
     """Requests that may share a batch, in the order of their arrival."""
 
-    __slots__ = ("items", "key", "lane", "outputs", "rows", "servable", "solo")
+    __slots__ = ("due", "items", "key", "lane", "outputs", "rows", "servable", "share", "solo")
 
     def __init__(self, key: Any, servable: Servable, lane: Lane, outputs: tuple[str, ...] | None, solo: bool) -> None:
         """Start empty; `key` is what its requests have in common."""
@@ -101,6 +103,9 @@ class Queue:
         self.solo = solo
         self.items: deque[Item] = deque()
         self.rows = 0
+        # So many requests have waited as long as they should, and run as batches of so many rows.
+        self.due = 0
+        self.share = 0
 
 
 @dataclass(eq=False)

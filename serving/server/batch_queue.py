@@ -76,7 +76,8 @@ class BatchQueues:
         if lane is None:
             lane = self._new_lane(handle, signature)
         solo = lane.solo or item.rows <= 0
-        self._admit(lane, item, solo)
+        weight = self._limit if solo else item.rows
+        self._admit(lane, item, weight, solo)
         key = (id(servable), signature, outputs, solo, None if solo else self._kind(item.inputs))
         waiting = self._queues.get(key)
         if waiting is None:
@@ -84,7 +85,7 @@ class BatchQueues:
             self.ready.append(waiting)
         waiting.items.append(item)
         waiting.rows += item.rows
-        lane.waiting += self._weight(item, solo)
+        lane.waiting += weight
         lane.requests += 1
         self.pending += 1
 
@@ -107,15 +108,13 @@ class BatchQueues:
                 self.ready.append(waiting)
                 wait = rest if wait is None else min(wait, rest)
                 continue
-            items = self._pick(waiting, now, late)
+            items, rows = self._pick(waiting, now, late)
             if waiting.items:
                 self.ready.append(waiting)
             else:
                 del self._queues[waiting.key]
             if items:
-                batch = Batch(
-                    waiting.servable, waiting.lane, waiting.outputs, items, sum([item.rows for item in items])
-                )
+                batch = Batch(waiting.servable, waiting.lane, waiting.outputs, items, rows)
                 self._running.add(batch)
                 batch.lane.begin()
                 return batch, late, None
@@ -194,23 +193,32 @@ class BatchQueues:
             rows[key] = rows.get(key, 0) + sum(max(item.rows, 1) for item in waiting.items)
         return rows
 
-    def _pick(self, waiting: Queue, now: float, late: list[Item]) -> list[Item]:
+    def _pick(self, waiting: Queue, now: float, late: list[Item]) -> tuple[list[Item], int]:
+        """Take the requests of the next batch off a queue, and say how many rows they have."""
         picked: list[Item] = []
         rows = 0
-        while waiting.items:
-            item = waiting.items[0]
-            if item.future.done() or _passed(item, now):
-                late.append(waiting.items.popleft())
+        items, solo = waiting.items, waiting.solo
+        if not waiting.due:
+            waiting.share = self._limit
+            if waiting.lane.full < self._limit:
+                waiting.share = _fair_share(waiting.rows, waiting.lane.full)
+                # What does not fit runs beside it now, and not when more have come.
+                waiting.due = len(items)
+        while items:
+            item = items[0]
+            if item.future.done() or (item.deadline is not None and item.deadline <= now):
+                late.append(items.popleft())
                 self._drop(waiting, item)
                 continue
-            if picked and (waiting.solo or rows + item.rows > self._limit):
+            if picked and (solo or rows + item.rows > waiting.share):
                 break
-            waiting.items.popleft()
-            waiting.rows -= item.rows
-            waiting.lane.waiting -= self._weight(item, waiting.solo)
+            items.popleft()
             rows += item.rows
             picked.append(item)
-        return picked
+        waiting.rows -= rows
+        waiting.lane.waiting -= self._limit * len(picked) if solo else rows
+        waiting.due = max(waiting.due - len(picked), 0)
+        return picked, rows
 
     def _drop(self, waiting: Queue, item: Item) -> None:
         waiting.rows -= item.rows
@@ -220,7 +228,7 @@ class BatchQueues:
 
     def _rest(self, waiting: Queue, now: float) -> float:
         """Seconds for which a batch that is not full still waits for more."""
-        if waiting.solo or waiting.rows >= self._limit:
+        if waiting.solo or waiting.rows >= self._limit or waiting.due:
             return 0.0
         lane, first, last = waiting.lane, waiting.items[0].arrived, waiting.items[-1].arrived
         due = first + self._timeout
@@ -230,7 +238,7 @@ class BatchQueues:
             due = max(due, min(last + _NEXT_SECONDS, first + _GATHER_SECONDS))
         return due - now
 
-    def _admit(self, lane: Lane, item: Item, solo: bool) -> None:
+    def _admit(self, lane: Lane, item: Item, weight: int, solo: bool) -> None:
         options = self._options
         if not solo and item.rows > options.max_batch_size and options.oversized == "refuse":
             raise StatusError(
@@ -238,11 +246,11 @@ class BatchQueues:
                 f"Task size {item.rows} is larger than maximum input batch size {options.max_batch_size}",
             )
         bound = options.max_enqueued_batches * self._limit
-        if lane.waiting and lane.waiting + self._weight(item, solo) > bound and item.arrived >= self._next_sweep:
+        if lane.waiting and lane.waiting + weight > bound and item.arrived >= self._next_sweep:
             # Callers that gave up must not keep others out.
             self._next_sweep = item.arrived + _SWEEP_SECONDS
             self._sweep(lambda waiting: waiting.future.done())
-        if lane.waiting and lane.waiting + self._weight(item, solo) > bound:
+        if lane.waiting and lane.waiting + weight > bound:
             raise StatusError(
                 Code.UNAVAILABLE,
                 "The batch scheduling queue to which this task was submitted is full; currently "
@@ -270,12 +278,24 @@ class BatchQueues:
             self._gone[key] = weakref.ref(servable, lambda _: self._forget(key))
             self._lanes[key] = {}
         solo = not self._options.enabled or not servable.batchable.get(signature, False)
-        lane = self._lanes[key][signature] = Lane(handle.name, signature, solo)
+        lane = self._lanes[key][signature] = Lane(handle.name, signature, solo, self._full(servable, signature))
         return lane
+
+    def _full(self, servable: Servable, signature: str) -> int:
+        """Rows with which a batch is full: the most allowed, or fewer if several beside each other are over sooner."""
+        rows, options = servable.one_core_rows.get(signature, 0), self._options
+        if rows < _ROWS_BESIDE or options.workers == 1 or options.allowed_batch_sizes:
+            return self._limit
+        return min(rows, self._limit)
 
     def _forget(self, key: int) -> None:
         self._lanes.pop(key, None)
         self._gone.pop(key, None)
+
+
+def _fair_share(rows: int, full: int) -> int:
+    """Rows of each batch if so many are spread evenly over as few batches as can hold them."""
+    return math.ceil(rows / math.ceil(rows / full)) if rows > full else full
 
 
 def _passed(item: Item, now: float) -> bool:

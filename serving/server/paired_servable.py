@@ -29,7 +29,7 @@ class PairedServable:
         """
         self._whole = whole
         self._single = single
-        self._rows = rows
+        self.one_core_rows: Mapping[str, int] = rows
         self.signatures: Mapping[str, Signature] = whole.signatures
         self.batchable: Mapping[str, bool] = whole.batchable
 
@@ -37,7 +37,7 @@ class PairedServable:
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
         """Run a signature; see `Servable.run`."""
-        few = 0 < rows_of(inputs) <= self._rows.get(signature, 0)
+        few = 0 < rows_of(inputs) <= self.one_core_rows.get(signature, 0)
         return (self._single if few else self._whole).run(signature, inputs, outputs)
 
     def signature_defs(self) -> Any:

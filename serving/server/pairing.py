@@ -61,7 +61,8 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
     if not (servable.runs_on_cpu() and servable.keeps_nothing()):
         return servable
     try:
-        single = SavedModelServable.load(path, replace(options, intra_op_threads=1))
+        # With one thread there is nothing to share out: the calling one does all.
+        single = SavedModelServable.load(path, replace(options, intra_op_threads=1), inline_rows=_ROWS[-1])
     except ServingError as error:
         _log.warning("%s is served without a second load for brief calls: %s", path, error)
         return servable

@@ -42,11 +42,21 @@ class SavedModelServable:
         self.batchable: Mapping[str, bool] = {
             name: is_batchable(signature) for name, signature in model.signatures.items()
         }
+        self.one_core_rows: Mapping[str, int] = {}
         self._running = RunningCalls(f"the model in {model.path}")
 
     @classmethod
-    def load(cls, path: Path, options: LoadOptions) -> SavedModelServable:
+    def load(cls, path: Path, options: LoadOptions, inline_rows: int = _INLINE_ROWS) -> SavedModelServable:
         """Load a SavedModel as the C++ loader does.
+
+        Args:
+            path: Its version directory.
+            options: How to load it.
+            inline_rows: Calls of up to this many rows run in the calling thread, unless the options set the size of
+                TensorFlow's pool of threads.
+
+        Returns:
+            The loaded model.
 
         Raises:
             ModelLoadError: The directory does not hold a SavedModel that loads.
@@ -61,8 +71,7 @@ class SavedModelServable:
             # What the threads would stay awake for is the next request, which they can't see coming.
             spin=False,
         )
-        # Who sets the size of the pool wants it to be used.
-        return cls(cast(InlineSessionModel, model), 0 if options.inter_op_threads else _INLINE_ROWS)
+        return cls(cast(InlineSessionModel, model), 0 if options.inter_op_threads else inline_rows)
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None

@@ -30,6 +30,8 @@ class Servable(Protocol):
     """Signatures by name."""
     batchable: Mapping[str, bool]
     """For each signature whether every input and output has a leading unknown dimension."""
+    one_core_rows: Mapping[str, int]
+    """For signatures whose small calls keep one core busy only: up to how many rows. Others are missing."""
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None

@@ -46,6 +46,7 @@ class TfliteServable:
         self.batchable: Mapping[str, bool] = {
             name: not by_row and is_batchable(entry.signature) for name, (entry, by_row) in self._found.items()
         }
+        self.one_core_rows: Mapping[str, int] = {}
         self._pool = _Pool(self._new_interpreter, first, pool)
         self._running = RunningCalls(where)
 

@@ -46,6 +46,7 @@ class Engine:
     def __init__(self, *signatures: Signature, batchable: bool = True) -> None:
         self.signatures = {item.name: item for item in signatures or (signature(),)}
         self.batchable = dict.fromkeys(self.signatures, batchable)
+        self.one_core_rows: dict[str, int] = {}
         self.runs: list[tuple[str, dict[str, np.ndarray], tuple[str, ...] | None]] = []
         self.gate = threading.Event()
         self.gate.set()

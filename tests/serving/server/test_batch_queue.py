@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.server.batch import Item
 from serving.server.batch_queue import BatchQueues
@@ -193,3 +195,91 @@ def test_what_is_not_alone_or_not_brief_is_left_for_a_worker(case: str) -> None:
     waiting = len(queues.ready)
     assert queues.take_lone(item.arrived + 1, LOOP) is None
     assert len(queues.ready) == waiting > 0
+
+
+def one_core(rows: int, **options: Any) -> tuple[BatchQueues, FakeHandle]:
+    """Queues, and a model whose calls of so many rows keep one core busy."""
+    engine = Engine()
+    engine.one_core_rows["serving_default"] = rows
+    return BatchQueues(BatchingOptions(workers=2, **options)), FakeHandle(engine)
+
+
+def taken(queues: BatchQueues, now: float) -> list[int]:
+    """Rows of the batches that are due, in order."""
+    rows = []
+    while True:
+        batch, _, _ = queues.take(now)
+        if batch is None:
+            return rows
+        rows.append(batch.rows)
+
+
+@pytest.mark.parametrize(
+    ("requests", "batches"),
+    [
+        ([1] * 16, [16]),
+        ([1] * 17, [9, 8]),
+        ([1] * 32, [16, 16]),
+        ([1] * 40, [14, 14, 12]),
+        ([1] * 3, [3]),
+        ([24], [24]),  # what was sent as one runs as one
+        ([12, 12, 12], [12, 12, 12]),
+        ([15, 15, 2], [15, 15, 2]),
+    ],
+)
+def test_a_model_that_keeps_one_core_busy_runs_side_by_side(requests: list[int], batches: list[int]) -> None:
+    queues, handle = one_core(16)
+    now = max(add(queues, rows, handle=handle).arrived for rows in requests)
+    assert taken(queues, now + 1) == batches
+
+
+def test_what_arrives_after_the_first_of_them_is_no_part_of_the_others() -> None:
+    queues, handle = one_core(16)
+    now = max(add(queues, 1, handle=handle).arrived for _ in range(20))
+    first, _, _ = queues.take(now)
+    assert first is not None and first.rows == 10
+    for _ in range(3):
+        add(queues, 1, handle=handle)
+    second, _, _ = queues.take(now)
+    assert second is not None and second.rows == 10
+    # These three have company soon, when the others are answered.
+    assert queues.take(now)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [(4, {}), (16, {"workers": 1}), (16, {"allowed_batch_sizes": (8, 32)}), (64, {})],
+    ids=["few rows", "one worker", "sizes that were asked for", "more than a batch holds"],
+)
+def test_batches_are_as_large_as_allowed_where_side_by_side_gains_nothing(rows: int, options: dict[str, Any]) -> None:
+    engine = Engine()
+    engine.one_core_rows["serving_default"] = rows
+    queues, handle = BatchQueues(BatchingOptions(**{"workers": 2, **options})), FakeHandle(engine)
+    now = max(add(queues, 1, handle=handle).arrived for _ in range(32))
+    assert taken(queues, now + 1) == [32]
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.integers(8, 40),
+    st.integers(1, 64),
+    st.sets(st.integers(0, 59)),
+)
+def test_every_request_runs_once_in_its_order_in_batches_that_fit(
+    requests: list[int], rows: int, limit: int, given_up: set[int]
+) -> None:
+    queues, handle = one_core(rows, max_batch_size=limit, max_enqueued_batches=10_000)
+    items = [add(queues, count, handle=handle) for count in requests]
+    for number in given_up & set(range(len(items))):
+        items[number].future.cancel()
+    now, ran = items[-1].arrived + 1, []
+    while True:
+        batch, _, _ = queues.take(now)
+        if batch is None:
+            break
+        assert batch.rows == sum(item.rows for item in batch.items)
+        assert batch.rows <= min(rows, limit) or len(batch.items) == 1
+        ran += batch.items
+        queues.done(batch)
+    assert ran == [item for item in items if not item.future.cancelled()]
+    assert queues.pending == 0 and queues.waiting_rows() == {}

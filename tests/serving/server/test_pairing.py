@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +121,37 @@ def test_a_paired_model_answers_as_before(classifier_dir: Path, measured: dict[s
                 np.testing.assert_allclose(one["probabilities"], other["probabilities"], atol=1e-6)
                 assert one["label"].tolist() == other["label"].tolist()
         assert paired.signature_defs() == single.signature_defs()
+        assert paired.one_core_rows == {"classify": 4, "serving_default": 4}
     finally:
         single.close()
         paired.close()
+
+
+def test_calls_on_one_thread_run_in_that_of_their_caller(
+    classifier_dir: Path, measured: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured["serving_default"] = 16
+    inline: list[int] = []
+    prepare = InlineSessionModel.prepare_inline
+
+    def noted(self: InlineSessionModel, *arguments: Any) -> Any:
+        names, run = prepare(self, *arguments)
+
+        def counted(arrays: Sequence[np.ndarray]) -> Any:
+            inline.append(len(arrays[0]))
+            return run(arrays)
+
+        return names, counted
+
+    monkeypatch.setattr(InlineSessionModel, "prepare_inline", noted)
+    servable = load(classifier_dir, PAIR).servable
+    inline.clear()
+    try:
+        for rows in (16, 17):
+            servable.run("serving_default", {"image_bytes": np.array([encode_png(picture(0))] * rows, object)})
+    finally:
+        servable.close()
+    assert inline == [16]
 
 
 def test_measuring_really_takes_place(classifier_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,10 +290,10 @@ def test_a_second_load_that_fails_leaves_the_first(
 ) -> None:
     first = SavedModelServable.load
 
-    def once(path: Path, options: LoadOptions) -> SavedModelServable:
+    def once(path: Path, options: LoadOptions, **more: Any) -> SavedModelServable:
         if options.intra_op_threads:
             raise ModelLoadError("the files are gone")
-        return first(path, options)
+        return first(path, options, **more)
 
     monkeypatch.setattr(SavedModelServable, "load", once)
     servable = load(classifier_dir, PAIR).servable

@@ -19,9 +19,10 @@ class FakeServable:
 
     signatures: Mapping[str, Signature]
     batchable: Mapping[str, bool]
+    one_core_rows: Mapping[str, int]
 
     def __init__(self, version: int) -> None:
-        self.signatures, self.batchable = {}, {}
+        self.signatures, self.batchable, self.one_core_rows = {}, {}, {}
         self.version = version
         self.closed = False
 
