@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -154,18 +154,20 @@ class _Sums:
     values: dict[tuple[str, ...], float] = field(default_factory=dict)
     histograms: dict[tuple[str, ...], _Histogram] = field(default_factory=dict)
 
-    def add(self, labels: tuple[str, ...], value: float) -> None:
+    def add(self, labels: tuple[str, ...], values: Sequence[float]) -> None:
         if self.metric.kind == "histogram":
             cell = self.histograms.get(labels)
             if cell is None:
                 labels = self._bounded(labels, self.histograms)
                 cell = self.histograms.setdefault(labels, _Histogram([0] * (len(self.metric.bounds) + 1)))
-            cell.counts[bisect_left(self.metric.bounds, value)] += 1
-            cell.sum += value
+            bounds, counts = self.metric.bounds, cell.counts
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
+            cell.sum += sum(values)
         else:
             if labels not in self.values:
                 labels = self._bounded(labels, self.values)
-            self.values[labels] = self.values.get(labels, 0) + value
+            self.values[labels] = self.values.get(labels, 0) + sum(values)
 
     @staticmethod
     def _bounded(labels: tuple[str, ...], series: Mapping[tuple[str, ...], object]) -> tuple[str, ...]:
@@ -184,7 +186,7 @@ class ServerMetrics:
     def __init__(self) -> None:
         """Start with nothing counted."""
         self._sums = {metric: _Sums(metric) for metric in _METRICS}
-        self._pending: deque[tuple[Metric, tuple[str, ...], float]] = deque()
+        self._pending: deque[tuple[tuple[Metric, tuple[str, ...]], Sequence[float]]] = deque()
         self._summing = threading.Lock()
         self._collectors: list[Callable[[], Iterable[Reading]]] = []
 
@@ -199,8 +201,10 @@ class ServerMetrics:
             microseconds: Wall time from the whole request to the whole answer.
         """
         if status is Code.OK:
+            # `_drain` counts it, too.
             self._add(REQUEST_LATENCY, (model_name, api, entrypoint), microseconds)
-        self._add(REQUEST_COUNT, (model_name, status.name), 1)
+        else:
+            self._add(REQUEST_COUNT, (model_name, status.name), 1)
 
     def runtime(self, model_name: str, api: str, microseconds: float, runtime: str = "TF1") -> None:
         """Count the time that one request spent in the runtime, its wait for a batch included."""
@@ -229,8 +233,7 @@ class ServerMetrics:
         self._add(BATCH_ROWS, (model_name,), rows)
         if padding:
             self._add(PADDED_ROWS, (model_name,), padding)
-        for microseconds in queued_microseconds:
-            self._add(QUEUING_LATENCY, ("batch_threads",), microseconds)
+        self._add(QUEUING_LATENCY, ("batch_threads",), *queued_microseconds)
 
     def load(self, model_path: str, succeeded: bool, microseconds: float) -> None:
         """Count an attempt to load a version."""
@@ -268,8 +271,8 @@ class ServerMetrics:
                 _write_values(metric, values, lines)
         return ("\n".join(lines) + "\n").encode() if lines else b""
 
-    def _add(self, metric: Metric, labels: tuple[str, ...], value: float) -> None:
-        self._pending.append((metric, labels, value))
+    def _add(self, metric: Metric, labels: tuple[str, ...], *values: float) -> None:
+        self._pending.append(((metric, labels), values))
         if len(self._pending) >= _LOT and self._summing.acquire(blocking=False):
             try:
                 self._drain()
@@ -277,9 +280,14 @@ class ServerMetrics:
                 self._summing.release()
 
     def _drain(self) -> None:
+        lots: dict[tuple[Metric, tuple[str, ...]], list[float]] = {}
         for _ in range(len(self._pending)):
-            metric, labels, value = self._pending.popleft()
-            self._sums[metric].add(labels, value)
+            series, values = self._pending.popleft()
+            lots.setdefault(series, []).extend(values)
+        for (metric, labels), found in lots.items():
+            self._sums[metric].add(labels, found)
+            if metric is REQUEST_LATENCY:
+                self._sums[REQUEST_COUNT].add((labels[0], Code.OK.name), (len(found),))
 
 
 def _write_values(metric: Metric, values: Mapping[tuple[str, ...], float], lines: list[str]) -> None:

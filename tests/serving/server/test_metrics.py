@@ -65,6 +65,31 @@ def test_requests_carry_the_names_and_labels_of_tensorflow_serving() -> None:
     )
 
 
+@given(st.lists(st.tuples(st.sampled_from(["pets", "dogs"]), st.sampled_from([Code.OK, Code.NOT_FOUND]))))
+def test_every_request_is_counted_under_its_status(requests: list[tuple[str, Code]]) -> None:
+    metrics = ServerMetrics()
+    for number, (name, code) in enumerate(requests):
+        metrics.request(name, "predict", "REST", code, number)
+    counted = families(metrics)
+    for name, code in set(requests):
+        key = (":tensorflow:serving:request_count", (("model_name", name), ("status", code.name)))
+        assert counted[key] == requests.count((name, code))
+        if code is Code.OK:
+            labels = {"model_name": name, "API": "predict", "entrypoint": "REST"}
+            latency = ":tensorflow:serving:request_latency"
+            numbers = [number for number, request in enumerate(requests) if request == (name, code)]
+            assert value(metrics, f"{latency}_count", **labels) == len(numbers)
+            assert value(metrics, f"{latency}_sum", **labels) == sum(numbers)
+
+
+def test_a_batch_counts_the_wait_of_each_request() -> None:
+    metrics = ServerMetrics()
+    metrics.batch("pets", 3, 1, [10.0, 20.0, 400.0], 50.0)
+    name = ":tensorflow:serving:batching_session:queuing_latency"
+    assert value(metrics, f"{name}_count", thread_pool_name="batch_threads") == 3
+    assert value(metrics, f"{name}_sum", thread_pool_name="batch_threads") == 430
+
+
 def test_latency_buckets_are_those_of_tensorflow_serving() -> None:
     text = everything().exposition().decode()
     bounds = re.findall(r':tensorflow:serving:request_latency_bucket\{.*?le="(.*?)"\} (\d+)', text)
