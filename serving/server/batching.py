@@ -6,8 +6,9 @@ outputs of each, exactly its own rows. Called by the data plane; batches run in 
 A worker that is free takes what has gathered while all were busy, so batches grow by themselves under load. A client
 that is alone waits for nobody; if its requests are brief, the event loop runs them itself, since waking up a worker and
 being woken up by it costs as much as a small model. Others wait as long as `timeout_micros` says, a few milliseconds
-while a batch of their signature runs, and while others keep arriving, for as many as were under way before. Queues are
-bounded; deadlines and cancelled callers are honored before work is done.
+while a batch of their signature runs, and while others keep arriving, for as many as were under way before. What has
+gathered runs as one batch, or as several beside each other where a call keeps but one core busy. Queues are bounded;
+deadlines and cancelled callers are honored before work is done.
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ class Batcher:
         self._runner = BatchRunner(self._options, metrics)
         self._queues = BatchQueues(self._options)
         self._lock = self._queues.lock
-        # Not a SimpleQueue: in Python 3.10 its `get` may wait forever if another thread took what woke it.
-        self._wakes = threading.Semaphore(0)
-        self._idle = 0
+        # What idle workers wait for: each has a lock of its own, released to wake it. A semaphore takes several, and a
+        # SimpleQueue's `get` may, in Python 3.10, wait for ever if another thread took what woke it.
+        self._idle: list[threading.Lock] = []
         self._sleepers = 0
         self._waking_loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
@@ -100,15 +101,15 @@ class Batcher:
         self._next_deadline = _NEVER
         self._nearer_deadline = threading.Event()
 
-    async def run(
+    def run(
         self,
         handle: Handle,
         signature: str,
         inputs: Mapping[str, np.ndarray],
         outputs: Sequence[str] | None = None,
         deadline: float | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Run a signature, together with what else has arrived.
+    ) -> asyncio.Future[dict[str, np.ndarray]]:
+        """Run a signature, together with what else has arrived; call it on an event loop.
 
         Args:
             handle: The model; the caller holds it until the answer is there.
@@ -118,11 +119,11 @@ class Batcher:
             deadline: `time.monotonic()` at which the answer is useless; None for never.
 
         Returns:
-            The outputs by name, the rows of this request only.
+            The outputs by name, the rows of this request only. Awaiting them raises `StatusError` if the call failed,
+            DEADLINE_EXCEEDED if the deadline passed; to cancel them takes the request back.
 
         Raises:
-            StatusError: The call failed; UNAVAILABLE if the queue is full or the server shuts down,
-                DEADLINE_EXCEEDED if the deadline passed.
+            StatusError: At once; UNAVAILABLE if the queue is full or the server shuts down.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[dict[str, np.ndarray]] = loop.create_future()
@@ -131,7 +132,7 @@ class Batcher:
             # One turn of the loop later, what arrived in the same turn is in the queue too.
             self._waking_loop = loop
             loop.call_soon(self._end_turn, loop)
-        return await future
+        return future
 
     def submit(
         self,
@@ -203,15 +204,18 @@ class Batcher:
         """Wake an idle worker if there is something for it; the caller holds the lock."""
         # Who sleeps until a batch is due need not be woken before that.
         if self._idle and self._queues.ready and (not self._sleepers or self._queues.due(time.monotonic())):
-            self._idle -= 1
-            self._wakes.release()
+            self._idle.pop().release()
 
     def _work(self) -> None:
-        while not self._drained.done():
+        wake = threading.Lock()
+        wake.acquire()
+        while True:
             with self._lock:
+                if self._drained.done():
+                    return
                 batch, late, wait = self._queues.take(time.monotonic())
                 if batch is None:
-                    self._idle += 1
+                    self._idle.append(wake)
                     self._sleepers += wait is not None
                 else:
                     self._wake_one()
@@ -219,7 +223,7 @@ class Batcher:
                 _deliver([(item, None, too_late()) for item in late])
                 self._finish_if_drained()
             if batch is None:
-                self._rest(wait)
+                self._rest(wake, wait)
                 continue
             self._run(batch, _deliver)
 
@@ -231,20 +235,20 @@ class Batcher:
                 self._queues.done(batch)
             self._finish_if_drained()
 
-    def _rest(self, seconds: float | None) -> None:
+    def _rest(self, wake: threading.Lock, seconds: float | None) -> None:
         """Sleep until woken or until a batch that waits for more is due."""
-        if not self._wakes.acquire(timeout=seconds):
-            with self._lock:
-                self._sleepers -= 1
-                if self._idle:
-                    self._idle -= 1
-                    return
-            # Somebody woke this worker at the same moment: the token is there.
-            self._wakes.acquire()
+        if seconds is None:
+            wake.acquire()
             return
-        if seconds is not None:
-            with self._lock:
-                self._sleepers -= 1
+        woken = wake.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
+        with self._lock:
+            self._sleepers -= 1
+            if not woken and wake in self._idle:
+                self._idle.remove(wake)
+                return
+        if not woken:
+            # Somebody woke this worker at the same moment.
+            wake.acquire()
 
     def _watch_deadlines(self) -> None:
         """Tell callers in time that their deadline passed, whether they wait or run."""
@@ -267,17 +271,16 @@ class Batcher:
                 return
             self._drained.set_result(None)
             self._nearer_deadline.set()
-            for _ in self._threads:
-                self._wakes.release()
-            self._idle = 0
+            for wake in self._idle:
+                wake.release()
+            self._idle.clear()
 
 
 def _deliver(answers: Sequence[Answer]) -> None:
     """Answer callers; those on an event loop all at once."""
-    by_loop: dict[asyncio.AbstractEventLoop | None, list] = {}
-    for answer in answers:
-        by_loop.setdefault(answer[0].loop, []).append(answer)
-    for loop, group in by_loop.items():
+    loops = {answer[0].loop for answer in answers}
+    for loop in loops:
+        group = answers if len(loops) == 1 else [answer for answer in answers if answer[0].loop is loop]
         if loop is None:
             _resolve(group)
         elif not loop.is_closed():

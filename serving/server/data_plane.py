@@ -11,9 +11,9 @@ import asyncio
 import concurrent.futures
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class PlaneOptions:
     check_method_names: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Call:
     """A checked request: what to run."""
 
@@ -96,30 +96,30 @@ class DataPlane:
         self._metrics = metrics
         self._check_methods = (options or PlaneOptions()).check_method_names
 
-    async def predict(
+    def predict(
         self,
         handle: Handle,
         signature: str,
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         deadline: float | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Coroutine[Any, Any, dict[str, np.ndarray]]:
         """Run a signature.
 
         Args:
-            handle: The model; held by the caller until this returns.
+            handle: The model; held by the caller until the outputs are there.
             signature: Name of the signature; empty for `serving_default`.
             inputs: Arrays by name; strings are bytes in arrays of dtype object.
             outputs: Outputs to compute; None or empty for all.
             deadline: `time.monotonic()` at which the answer is useless; None for never.
 
         Returns:
-            The outputs by name.
+            The outputs by name, to be awaited; awaiting raises `StatusError` if the request failed.
 
         Raises:
-            StatusError: The request does not fit the model, or it failed.
+            StatusError: At once, if the request does not fit the model.
         """
-        return await self._run(handle, self._predict_call(handle, signature, inputs, outputs), deadline)
+        return self._run(handle, self._predict_call(handle, signature, inputs, outputs), deadline)
 
     def predict_blocking(
         self,

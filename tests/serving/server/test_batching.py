@@ -54,6 +54,25 @@ def test_a_second_batch_beside_the_first_is_worth_it(batcher: Callable[..., Batc
     assert engine.rows() == [1, 1]
 
 
+def test_two_workers_share_what_keeps_one_core_busy(batcher: Callable[..., Batcher]) -> None:
+    engine = Engine()
+    engine.one_core_rows["serving_default"] = 8
+    handle, one = FakeHandle(engine), batcher(workers=2)
+    both_run = threading.Barrier(2, timeout=60)
+
+    def answer(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        both_run.wait()
+        return {"y": inputs["x"]}
+
+    async def main() -> list[dict[str, np.ndarray]]:
+        await one.run(handle, "serving_default", x(1))
+        engine.answer = answer
+        return await asyncio.gather(*[one.run(handle, "serving_default", x(n)) for n in range(16)])
+
+    assert [outputs["y"].tolist() for outputs in asyncio.run(main())] == [[[n]] for n in range(16)]
+    assert engine.rows() == [1, 8, 8]
+
+
 def test_requests_of_one_turn_of_the_loop_run_together() -> None:
     engine = Engine()
 
@@ -132,10 +151,13 @@ def test_the_same_batcher_serves_several_loops(batcher: Callable[..., Batcher]) 
         await asyncio.sleep(0)
         task.cancel()
 
+    async def answered(value: float) -> list[list[float]]:
+        outputs = await one.run(handle, "serving_default", x(value), None, time.monotonic() + 60)
+        return outputs["y"].tolist()
+
     for n in range(3):
         asyncio.run(abandoned())
-        answer = asyncio.run(one.run(handle, "serving_default", x(n), None, time.monotonic() + 60))
-        assert answer["y"].tolist() == [[2.0 * n]]
+        assert asyncio.run(answered(n)) == [[2.0 * n]]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +217,11 @@ def test_kinds_take_turns(batcher: Callable[..., Batcher]) -> None:
 def test_a_full_queue_is_unavailable_and_recovers(batcher: Callable[..., Batcher]) -> None:
     engine = Engine(signature(), signature("second"))
     handle, one = FakeHandle(engine), batcher(workers=1, max_batch_size=2, max_enqueued_batches=2)
+
+    async def refused() -> None:
+        with pytest.raises(StatusError):
+            one.run(handle, "serving_default", x(5))
+
     with engine.held():
         futures = [occupy(one, handle)]
         futures += [one.submit(handle, "serving_default", x(n, n)) for n in range(2)]
@@ -203,8 +230,7 @@ def test_a_full_queue_is_unavailable_and_recovers(batcher: Callable[..., Batcher
         # Another shape is another queue of the same signature, and must not get round the bound.
         with pytest.raises(StatusError):
             one.submit(handle, "serving_default", x(5, width=7))
-        with pytest.raises(StatusError):
-            asyncio.run(one.run(handle, "serving_default", x(5)))
+        asyncio.run(refused())
         futures.append(one.submit(handle, "second", x(5)))
     assert caught.value.code is Code.UNAVAILABLE
     assert caught.value.message == f"{FULL}; currently 2 batches enqueued and max_enqueued_batches is 2"
