@@ -14,6 +14,8 @@ from serving.server.status import Code, StatusError
 _MAX_SEGMENTS = 1000
 _MAX_FRAMES = 10_000
 _ENDLESS = 1 << 62
+# Two sizes as the formats store them; GIF and the old BMP have small ones.
+_PNG, _JPEG, _BMP, _SMALL = map(struct.Struct, (">II", ">HH", "<ii", "<HH"))
 # Start-of-frame markers of JPEG: 0xC0 to 0xCF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -52,7 +54,7 @@ def pixels_of(data: bytes, enough: int = _ENDLESS) -> int | None:
     """
     first = data[:1]
     if first == b"\x89" and data[:8] == b"\x89PNG\r\n\x1a\n":
-        return _product(">II", data, 16)
+        return _product(_PNG, data, 16)
     if first == b"\xff" and data[:3] == b"\xff\xd8\xff":
         return _jpeg(data)
     if first == b"G" and data[:6] in (b"GIF87a", b"GIF89a"):
@@ -62,18 +64,18 @@ def pixels_of(data: bytes, enough: int = _ENDLESS) -> int | None:
     return None
 
 
-def _product(form: str, data: bytes, offset: int) -> int | None:
-    if len(data) < offset + struct.calcsize(form):
+def _product(form: struct.Struct, data: bytes, offset: int) -> int | None:
+    if len(data) < offset + form.size:
         return None
-    width, height = struct.unpack_from(form, data, offset)
+    width, height = form.unpack_from(data, offset)
     return abs(width) * abs(height)
 
 
 def _bmp(data: bytes) -> int | None:
     # The old OS/2 header, 12 bytes long, has 16-bit sizes.
     if data[14:18] == b"\x0c\x00\x00\x00":
-        return _product("<HH", data, 18)
-    return _product("<ii", data, 18)
+        return _product(_SMALL, data, 18)
+    return _product(_BMP, data, 18)
 
 
 def _jpeg(data: bytes) -> int | None:
@@ -85,7 +87,7 @@ def _jpeg(data: bytes) -> int | None:
         marker = data[position]
         position += 1
         if marker in _JPEG_FRAMES:
-            return _product(">HH", data, position + 3)
+            return _product(_JPEG, data, position + 3)
         if marker == 0xD9 or marker == 0xDA:
             return None
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
@@ -109,7 +111,7 @@ def _after_fill(data: bytes, position: int) -> int:
 
 
 def _gif(data: bytes, enough: int) -> int | None:
-    screen = _product("<HH", data, 6)
+    screen = _product(_SMALL, data, 6)
     if screen is None or len(data) < 13:
         return None
     position = 13 + _color_table(data[10])
@@ -122,7 +124,7 @@ def _gif(data: bytes, enough: int) -> int | None:
             if frames > _MAX_FRAMES:
                 return _ENDLESS
             # A frame may be larger than the screen that the header promises.
-            screen = max(screen, _product("<HH", data, position + 5) or 0)
+            screen = max(screen, _product(_SMALL, data, position + 5) or 0)
             pixels = screen * frames
             position = _after_blocks(data, position + 11 + _color_table(data[position + 9]))
         elif block == 0x21:

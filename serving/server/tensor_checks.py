@@ -82,25 +82,27 @@ def check_tensors(signature: Signature, inputs: Mapping[str, np.ndarray]) -> Non
         array = inputs.get(name)
         if array is None:
             raise StatusError(Code.INVALID_ARGUMENT, f"Missing named input: {name}")
-        if array.dtype != spec.numpy_dtype:
+        if array.dtype is not spec.numpy_dtype and array.dtype != spec.numpy_dtype:
             raise StatusError(
                 Code.INVALID_ARGUMENT,
                 f"Expects arg[{_position(signature, spec)}] to be {_type_name(spec.dtype)} but "
                 f"{_type_name(_name_of(array.dtype))} is provided",
             )
-        if spec.shape is None:
-            continue
-        fits = len(array.shape) == len(spec.shape)
-        if fits:
-            for want, have in zip(spec.shape, array.shape, strict=True):
-                if want is not None and want != have:
-                    fits = False
-        if not fits:
+        if spec.shape is not None and not _fits(spec.shape, array.shape):
             raise StatusError(
                 Code.INVALID_ARGUMENT,
                 f"Input {name} has shape {_shape(array.shape)}, but signature {signature.name} takes "
                 f"{_shape(spec.shape)}",
             )
+
+
+def _fits(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    # Most inputs: any number of rows that have one shape.
+    if wanted and shape and wanted[0] is None and wanted[1:] == shape[1:]:
+        return True
+    return len(wanted) == len(shape) and all(
+        want is None or want == have for want, have in zip(wanted, shape, strict=True)
+    )
 
 
 def _position(signature: Signature, spec: TensorSpec) -> int:

@@ -64,11 +64,12 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
         StatusError: INVALID_ARGUMENT, an output has no rows or another number of them, or a type that JSON lacks.
     """
     rows = _rows_of(outputs)
+    if len(outputs) == 1:
+        ((only, array),) = outputs.items()
+        return _dump(lambda as_lists: {"predictions": _writable(only, array, as_lists)}, (array,))
 
     def document(as_lists: bool) -> Any:
         values = {name: _writable(name, outputs[name], as_lists) for name in sorted(outputs)}
-        if len(values) == 1:
-            return {"predictions": next(iter(values.values()))}
         return {"predictions": [{name: column[row] for name, column in values.items()} for row in range(rows)]}
 
     return _dump(document, outputs.values())

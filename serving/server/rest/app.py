@@ -48,6 +48,7 @@ class RestApp:
         self._plane = plane
         self._models = models
         self._decoder = PredictDecoder()
+        self._headers = (*JSON_HEADERS, *_CORS) if options.cors else JSON_HEADERS
         self._calls: dict[str, Callable[[Route, bytes], Awaitable[bytes]]] = {
             "predict": self._predict,
             "classify": self._classify,
@@ -72,14 +73,9 @@ class RestApp:
             return Response(200, self.metrics.exposition(), ((b"content-type", server_metrics.CONTENT_TYPE.encode()),))
         if not routes.is_api_path(path):
             return Response(404, _NOT_FOUND, ((b"content-type", b"text/html"),))
-        if not self.options.cors:
-            return await self._answer_api(method, path, body, encoding)
-        if method == "OPTIONS":
-            return Response(200, b"", (*JSON_HEADERS, *_CORS))
-        response = await self._answer_api(method, path, body, encoding)
-        return Response(response.status, response.body, (*response.headers, *_CORS))
-
-    async def _answer_api(self, method: str, path: str, body: bytes, encoding: bytes) -> Response:
+        headers = self._headers
+        if method == "OPTIONS" and self.options.cors:
+            return Response(200, b"", headers)
         start = time.monotonic()
         name, call, code = "", "", Code.OK
         try:
@@ -87,13 +83,13 @@ class RestApp:
             name, call = route.spec.name, route.call if method == "POST" else ""
             if b"gzip" in encoding:
                 body = gunzip(body, self.options.max_body_bytes)
-            return Response(200, await self._calls[route.call](route, body))
+            return Response(200, await self._calls[route.call](route, body), headers)
         except StatusError as error:
             code = error.code
-            return Response(answers.http_status(code), answers.error(error.message))
+            return Response(answers.http_status(code), answers.error(error.message), headers)
         except BodyError as error:
             code = Code.INVALID_ARGUMENT
-            return Response(error.status, answers.error(str(error)))
+            return Response(error.status, answers.error(str(error)), headers)
         except asyncio.CancelledError:
             code = Code.CANCELLED
             raise
@@ -101,7 +97,7 @@ class RestApp:
             # A fault of the server must not end the connection without a word, nor tell strangers its insides.
             code = Code.INTERNAL
             _LOG.exception("REST request %s %.200s failed", method, path)
-            return Response(500, answers.error("Internal error; the server's log tells more."))
+            return Response(500, answers.error("Internal error; the server's log tells more."), headers)
         finally:
             self.metrics.request(name, call, "REST", code, (time.monotonic() - start) * 1e6)
 

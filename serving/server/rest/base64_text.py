@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 
+_PADDING = ord("=")
 _BLANKS = b" \t\n\v\f\r"
 _ALPHABET = re.compile(rb"[A-Za-z0-9+/]*")
 
@@ -35,8 +36,9 @@ def decode_exact(text: bytes | memoryview) -> bytes | None:
         data = binascii.a2b_base64(text)
     except (binascii.Error, ValueError):
         return None
-    if len(text) % 4:
+    fours, rest = divmod(len(text), 4)
+    if rest:
         return None
-    padding = 0 if not text else 2 if text[-2:] == b"==" else 1 if text[-1:] == b"=" else 0
+    padding = 0 if not text or text[-1] != _PADDING else 1 if text[-2] != _PADDING else 2
     # The C code drops foreign characters in silence and stops at padding, so that the length gives them away.
-    return data if len(data) == len(text) // 4 * 3 - padding else None
+    return data if len(data) == 3 * fours - padding else None

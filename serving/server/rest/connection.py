@@ -38,6 +38,7 @@ _JOINED = 65_536
 # A chunk of one byte takes six on the wire; beyond this factor somebody sends chunk extensions or trailers.
 _CHUNK_FACTOR = 16
 _READ_SIZE = 262_144  # the most that arrives at once
+_LENGTHS = frozenset(map(len, (b"content-length", b"content-encoding", b"expect")))
 
 
 class Connection(asyncio.Protocol):
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_paused",
         "_raw",
+        "_resting",
         "_running",
         "_server",
         "_since",
@@ -70,7 +72,9 @@ class Connection(asyncio.Protocol):
         self._arriving: Request | None = None
         self._waiting: deque[Request] = deque()
         self._running: Request | None = None
+        # One for the whole connection, from its first request: a task for each costs more than parsing it.
         self._task: asyncio.Task[None] | None = None
+        self._resting: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._headers_done = False
         # Deaf: what arrives from now on is thrown away.
@@ -99,10 +103,12 @@ class Connection(asyncio.Protocol):
         self._forget()
         if self._task is not None:
             self._task.cancel()
+            # What it was cancelled with leads back here; without this the two would wait for the garbage collector.
+            self._task = None
             self._finish()
         if self._linger is not None:
             self._linger.cancel()
-        # The parser points back here; without this the two would wait for the garbage collector.
+        # The parser points back here, too.
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
@@ -158,7 +164,10 @@ class Connection(asyncio.Protocol):
         request = self._arriving
         if request is None:
             return
-        request.header_size += len(name) + len(value) + 4
+        length = len(name)
+        request.header_size += length + len(value) + 4
+        if length not in _LENGTHS:
+            return
         name = name.lower()
         if name == b"content-length" and value.isdigit():
             request.length = int(value) if len(value) < 19 else 10**18
@@ -185,7 +194,7 @@ class Connection(asyncio.Protocol):
         elif request.expects and not request.old:
             if request.expects != b"100-continue":
                 self._refuse(BodyError(417, "Only 'Expect: 100-continue' is understood."), "expectation")
-            elif self._task is None and not self._waiting:
+            elif self._running is None and not self._waiting:
                 self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -217,12 +226,24 @@ class Connection(asyncio.Protocol):
     # --- requests ---
 
     def _next(self) -> None:
-        if self._task is None and self._waiting and self._writable:
-            self._running = self._waiting.popleft()
-            self._task = self._server.loop.create_task(self._serve(self._running))
-            if self._paused and len(self._waiting) < _PIPELINE:
-                self._paused = False
-                self._transport.resume_reading()
+        if self._running is not None or not self._waiting or not self._writable:
+            return
+        self._running = self._waiting.popleft()
+        if self._task is None or self._task.done():
+            self._task = self._server.loop.create_task(self._work())
+        elif self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
+        if self._paused and len(self._waiting) < _PIPELINE:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _work(self) -> None:
+        """Serve one request after another, until it is cancelled."""
+        while True:
+            while self._running is not None:
+                await self._serve(self._running)
+            self._resting = self._server.loop.create_future()
+            await self._resting
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -245,11 +266,10 @@ class Connection(asyncio.Protocol):
             self._next()
 
     def _finish(self) -> None:
-        """Count the running request as done; a task that was cancelled before its first step never gets there."""
+        """Count the running request as done; a task that is cancelled before it has begun it never gets there."""
         if self._running is not None:
             self._server.release(self._running.size)
             self._running = None
-        self._task = None
 
     def _write(self, response: Response, request: Request, keep_alive: bool) -> None:
         status, body, headers = response
@@ -341,7 +361,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _idle(self) -> bool:
-        return self._task is None and not self._waiting and self._arriving is None
+        return self._running is None and not self._waiting and self._arriving is None
 
     def drain(self) -> None:
         """Close if nothing is under way; what has begun to arrive is still answered."""

@@ -12,7 +12,7 @@ Whatever looks different in any way takes the thorough way.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simdjson
@@ -34,7 +34,23 @@ _NUMBERS_HEAD = re.compile(
 )
 _NUMBERS_AND_BLANKS = b"0123456789.eE+- \t\r\n"
 _REMEMBERED = 1 << 20
+_LONGEST_FRAME = 1 << 10
 _BUFFERS = {"f": ("d", np.float64), "i": ("i", np.int64), "u": ("i", np.int64)}
+
+
+class _Frame(NamedTuple):
+    """What stands around the only image of a body: a client sends the same again and again.
+
+    Attributes:
+        head, tail: The body before and after the base64 text.
+        signature: Name of the signature, if the body names it.
+        name: Name of the input, if the body names it.
+    """
+
+    head: bytes
+    tail: bytes
+    signature: bytes | None
+    name: bytes | None
 
 
 class PredictDecoder:
@@ -43,6 +59,7 @@ class PredictDecoder:
     def __init__(self) -> None:
         """Make the parser."""
         self._parser = simdjson.Parser()
+        self._frame: _Frame | None = None
         # Brackets and commas of the last array and its shape: a client sends the same shape again and again.
         self._last: tuple[bytes, int, tuple[int, ...] | None] = (b"", 0, None)
 
@@ -60,10 +77,30 @@ class PredictDecoder:
             StatusError: As `decode_predict`.
         """
         return (
-            decode_images(body, signature_of)
+            self.decode_images(body, signature_of)
             or self.decode_numbers(body, signature_of)
             or requests.decode_predict(body, signature_of)
         )
+
+    def decode_images(self, body: bytes, signature_of: SignatureOf) -> PredictCall | None:
+        """Decode encoded images for a signature with one string input; None for anything else."""
+        frame = self._frame
+        if (
+            frame is not None
+            and body.startswith(frame.head)
+            and body.endswith(frame.tail)
+            and len(body) >= len(frame.head) + len(frame.tail)
+        ):
+            image = base64_text.decode_exact(memoryview(body)[len(frame.head) : len(body) - len(frame.tail)])
+            if image is not None:
+                return _images_call([image], frame.signature, frame.name, signature_of)
+        found = _split_images(body)
+        if found is None:
+            return None
+        images, frame = found
+        if len(images) == 1 and len(frame.head) + len(frame.tail) <= _LONGEST_FRAME:
+            self._frame = frame
+        return _images_call(images, frame.signature, frame.name, signature_of)
 
     def decode_numbers(self, body: bytes, signature_of: SignatureOf) -> PredictCall | None:
         """Decode nested lists of numbers for a signature with one input; None for anything else."""
@@ -114,15 +151,12 @@ class PredictDecoder:
         return flat.astype(spec.numpy_dtype).reshape(shape) if -exact <= low and high <= exact else None
 
 
-def decode_images(body: bytes, signature_of: SignatureOf) -> PredictCall | None:
-    """Decode `{"instances": [{"b64": "..."}, ...]}` for a signature with one string input; None for anything else."""
+def _split_images(body: bytes) -> tuple[list[bytes], _Frame] | None:
+    """Take `{"instances": [{"b64": "..."}, ...]}` apart; None for any other text."""
     head = _IMAGES_HEAD.match(body)
     if head is None:
         return None
-    name, spec = _only_input(head[1], signature_of, "S")
     inner = head[2]
-    if spec is None or (inner is not None and inner.decode() != spec.name):
-        return None
     images: list[bytes] = []
     view = memoryview(body)
     position = head.end()
@@ -141,9 +175,20 @@ def decode_images(body: bytes, signature_of: SignatureOf) -> PredictCall | None:
     tail = _IMAGES_TAIL.match(body, end)
     if tail is None or tail.end() != len(body) or (tail[1] is None) != (inner is None):
         return None
+    return images, _Frame(body[: head.end()], body[end:], head[1], inner)
+
+
+def _images_call(
+    images: list[bytes], signature: bytes | None, name: bytes | None, signature_of: SignatureOf
+) -> PredictCall | None:
+    """Give the images to the only input of the signature; None if it has others, or that one has another name."""
+    key, spec = _only_input(signature, signature_of, "S")
+    if spec is None or (name is not None and name.decode() != spec.name):
+        return None
     array = np.empty(len(images), dtype=object)
-    array[:] = images
-    return PredictCall(name, True, {spec.name: array})
+    for number, image in enumerate(images):
+        array[number] = image
+    return PredictCall(key, True, {spec.name: array})
 
 
 def _only_input(signature: bytes | None, signature_of: SignatureOf, kind: str = "N") -> tuple[str, TensorSpec | None]:

@@ -22,7 +22,7 @@ SignatureOf = Callable[[str], Signature]
 """Finds the signature of a name; raises StatusError if there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PredictCall:
     """A Predict call, decoded.
 

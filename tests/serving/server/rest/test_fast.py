@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.server.rest.fast import PredictDecoder, decode_images
+from serving.server.rest.fast import PredictDecoder
 from serving.server.rest.requests import PredictCall, SignatureOf, decode_predict
 from serving.server.status import Code, StatusError
 from serving.signature import Signature
@@ -66,10 +66,44 @@ def images_body(images: list[bytes], name: str = "") -> bytes:
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.sampled_from(["", "image_bytes"]))
 def test_images_take_the_shortcut(images: list[bytes], name: str) -> None:
     body = images_body(images, name)
-    call = decode_images(body, of(IMAGES))
+    call = PredictDecoder().decode_images(body, of(IMAGES))
     assert call is not None
     assert call.inputs["image_bytes"].tolist() == images
     same(body, IMAGES)
+
+
+FRAMES = (
+    '{"instances": [{"b64": "%s"}]}',
+    '{"instances": [{"image_bytes": {"b64": "%s"}}]}',
+    '{"instances": [{"image": {"b64": "%s"}}]}',
+    '{"signature_name": "second", "instances": [{"b64": "%s"}]}',
+    '{"signature_name": "nobody", "instances": [{"b64": "%s"}]}',
+    ' {"instances":[{"b64":"%s"}]}\n' + " " * 2000,
+)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(FRAMES),
+            st.one_of(
+                st.binary(max_size=20).map(lambda data: base64.b64encode(data).decode()),
+                # What looks like the first at both ends, and is something else between.
+                st.sampled_from(['QUJD"}, {"b64": "QUJD', "QQ", "Q*==", "QUJD\\/", "QQ==QUJD", "é", '"}]}']),
+            ),
+            st.integers(0, 60),
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_what_a_decoder_remembers_changes_nothing(bodies: list[tuple[str, str, int]]) -> None:
+    decoder, find = PredictDecoder(), of(IMAGES, signature("second", inputs=list(IMAGES.inputs.values())))
+    for form, text, cut in bodies:
+        body = (form % text).encode()
+        for sent in (body, body[:cut] + body[cut + 1 :], body[: len(body) - cut]):
+            assert outcome(decoder.decode, sent, find) == outcome(decode_predict, sent, find), sent
 
 
 @settings(max_examples=40)
