@@ -200,8 +200,10 @@ class BatchQueues:
         items, solo = waiting.items, waiting.solo
         if not waiting.due:
             waiting.share = self._limit
-            if waiting.lane.full < self._limit:
-                waiting.share = _fair_share(waiting.rows, waiting.lane.full)
+            most, full = min(waiting.rows, self._limit), waiting.lane.full
+            # What the workers cannot take all at once is cheaper as one batch on all cores.
+            if full < most <= full * self._options.worker_threads:
+                waiting.share = math.ceil(most / math.ceil(most / full))
                 # What does not fit runs beside it now, and not when more have come.
                 waiting.due = len(items)
         while items:
@@ -283,19 +285,14 @@ class BatchQueues:
 
     def _full(self, servable: Servable, signature: str) -> int:
         """Rows with which a batch is full: the most allowed, or fewer if several beside each other are over sooner."""
-        rows, options = servable.one_core_rows.get(signature, 0), self._options
-        if rows < _ROWS_BESIDE or options.workers == 1 or options.allowed_batch_sizes:
+        rows = servable.one_core_rows.get(signature, 0)
+        if rows < _ROWS_BESIDE or self._options.allowed_batch_sizes:
             return self._limit
         return min(rows, self._limit)
 
     def _forget(self, key: int) -> None:
         self._lanes.pop(key, None)
         self._gone.pop(key, None)
-
-
-def _fair_share(rows: int, full: int) -> int:
-    """Rows of each batch if so many are spread evenly over as few batches as can hold them."""
-    return math.ceil(rows / math.ceil(rows / full)) if rows > full else full
 
 
 def _passed(item: Item, now: float) -> bool:

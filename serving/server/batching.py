@@ -72,6 +72,11 @@ class BatchingOptions:
     enabled: bool = True
 
     @property
+    def worker_threads(self) -> int:
+        """Threads that run batches."""
+        return self.workers or os.cpu_count() or 1
+
+    @property
     def batch_rows(self) -> int:
         """Most rows that run as one batch."""
         return (self.oversized == "split" and self.max_execution_batch_size) or self.max_batch_size
@@ -183,8 +188,10 @@ class Batcher:
         with self._lock:
             if self._threads:
                 return
-            count = self._options.workers or os.cpu_count() or 1
-            threads = [threading.Thread(target=self._work, name=f"batch-{n}", daemon=True) for n in range(count)]
+            threads = [
+                threading.Thread(target=self._work, name=f"batch-{n}", daemon=True)
+                for n in range(self._options.worker_threads)
+            ]
             threads.append(threading.Thread(target=self._watch_deadlines, name="batch-deadlines", daemon=True))
             self._threads = threads
         for thread in threads:

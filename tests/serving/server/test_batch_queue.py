@@ -220,7 +220,7 @@ def taken(queues: BatchQueues, now: float) -> list[int]:
         ([1] * 16, [16]),
         ([1] * 17, [9, 8]),
         ([1] * 32, [16, 16]),
-        ([1] * 40, [14, 14, 12]),
+        ([1] * 40, [16, 16, 8]),
         ([1] * 3, [3]),
         ([24], [24]),  # what was sent as one runs as one
         ([12, 12, 12], [12, 12, 12]),
@@ -248,8 +248,8 @@ def test_what_arrives_after_the_first_of_them_is_no_part_of_the_others() -> None
 
 @pytest.mark.parametrize(
     ("rows", "options"),
-    [(4, {}), (16, {"workers": 1}), (16, {"allowed_batch_sizes": (8, 32)}), (64, {})],
-    ids=["few rows", "one worker", "sizes that were asked for", "more than a batch holds"],
+    [(4, {"workers": 32}), (15, {}), (16, {"workers": 1}), (16, {"allowed_batch_sizes": (8, 32)}), (64, {})],
+    ids=["few rows", "too many for both", "one worker", "sizes that were asked for", "more than a batch holds"],
 )
 def test_batches_are_as_large_as_allowed_where_side_by_side_gains_nothing(rows: int, options: dict[str, Any]) -> None:
     engine = Engine()
@@ -278,7 +278,7 @@ def test_every_request_runs_once_in_its_order_in_batches_that_fit(
         if batch is None:
             break
         assert batch.rows == sum(item.rows for item in batch.items)
-        assert batch.rows <= min(rows, limit) or len(batch.items) == 1
+        assert batch.rows <= limit or len(batch.items) == 1
         ran += batch.items
         queues.done(batch)
     assert ran == [item for item in items if not item.future.cancelled()]
