@@ -26,6 +26,7 @@ from serving.signature import Signature, ordered_inputs, signature_from_proto, u
 _INIT_OP = "__saved_model_init_op"
 _INTERNAL_SIGNATURES = frozenset({_INIT_OP, "__saved_model_train_op"})
 _FAILED_PRECONDITION = 9
+_IN_ORDER = "SINGLE_THREADED_EXECUTOR"  # TensorFlow's name for it; operations may still use several threads.
 
 Prepared: TypeAlias = "tuple[tuple[str, ...], Callable[[Sequence[np.ndarray]], list[Any]]]"
 """Names of the outputs, and a function from arrays in the order of the inputs to arrays in that of these outputs."""
@@ -65,6 +66,7 @@ class SessionModel:
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
         spin: bool = True,
+        in_order: bool = False,
     ) -> SessionModel:
         """Load a SavedModel into a private Session.
 
@@ -75,17 +77,30 @@ class SessionModel:
             inter_op_threads: Operations that run side by side; 0 leaves the choice to TensorFlow.
             spin: Whether TensorFlow's threads stay awake for a moment after their work, as they do by default. The
                 first Session of a process decides for the threads inside operations.
+            in_order: Run the operations one after another in an order that is found once, in place of looking after
+                each which ones have become ready. Errors then don't name the operation that failed.
 
         Returns:
             The model, variables restored and initialized.
 
         Raises:
             ModelLoadError: The directory is missing, empty, damaged or no SavedModel, has no graph with these
-                tags, or TensorFlow refuses to restore or initialize it.
+                tags, or TensorFlow refuses to restore or initialize it. With `in_order` it refuses the control flow
+                of TensorFlow 1, perhaps not before a signature runs.
         """
+        from tensorflow.core.protobuf import config_pb2
+
         directory = Path(path)
         meta_graph = _read_meta_graph(directory, frozenset(tags))
-        session = _start_session(directory, meta_graph, intra_op_threads, inter_op_threads, spin)
+        config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads,
+            inter_op_parallelism_threads=inter_op_threads,
+            use_per_session_threads=bool(intra_op_threads or inter_op_threads),
+            experimental=config_pb2.ConfigProto.Experimental(
+                disable_thread_spinning=not spin, executor_type=_IN_ORDER if in_order else ""
+            ),
+        )
+        session = _start_session(directory, meta_graph, config)
         try:
             _restore(session, meta_graph, directory)
             _initialize(session, meta_graph, directory)
@@ -229,17 +244,10 @@ def _graph_file(directory: Path) -> Path:
     raise ModelLoadError(f"{directory} holds {shown}; {expected}.{hint}")
 
 
-def _start_session(directory: Path, meta_graph: Any, intra_op_threads: int, inter_op_threads: int, spin: bool) -> Any:
-    from tensorflow.core.protobuf import config_pb2
+def _start_session(directory: Path, meta_graph: Any, config: Any) -> Any:
     from tensorflow.python.client import session as session_module
     from tensorflow.python.framework import errors_impl, importer, ops
 
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=intra_op_threads,
-        inter_op_parallelism_threads=inter_op_threads,
-        use_per_session_threads=bool(intra_op_threads or inter_op_threads),
-        experimental=config_pb2.ConfigProto.Experimental(disable_thread_spinning=not spin),
-    )
     graph = ops.Graph()
     try:
         with graph.as_default():

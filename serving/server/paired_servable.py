@@ -13,6 +13,7 @@ import numpy as np
 
 from serving.server.batch_rows import rows_of
 from serving.server.servable import Servable
+from serving.server.status import StatusError
 from serving.signature import Signature
 
 
@@ -37,8 +38,14 @@ class PairedServable:
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
         """Run a signature; see `Servable.run`."""
-        few = 0 < rows_of(inputs) <= self.one_core_rows.get(signature, 0)
-        return (self._single if few else self._whole).run(signature, inputs, outputs)
+        if 0 < rows_of(inputs) <= self.one_core_rows.get(signature, 0):
+            try:
+                return self._single.run(signature, inputs, outputs)
+            except StatusError:
+                # It does not say which operation failed. Nothing is kept from call to call, so a second one does no
+                # harm.
+                pass
+        return self._whole.run(signature, inputs, outputs)
 
     def signature_defs(self) -> Any:
         """Return the `SignatureDefMap` proto of the model."""

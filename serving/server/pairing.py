@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -61,8 +61,7 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
     if not (servable.runs_on_cpu() and servable.keeps_nothing()):
         return servable
     try:
-        # With one thread there is nothing to share out: the calling one does all.
-        single = SavedModelServable.load(path, replace(options, intra_op_threads=1), inline_rows=_ROWS[-1])
+        single = _load_single(path, options, requests)
     except ServingError as error:
         _log.warning("%s is served without a second load for brief calls: %s", path, error)
         return servable
@@ -77,6 +76,24 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
         return servable
     _log.info("%s: faster on one thread are calls of %s", path, _words(rows))
     return PairedServable(servable, single, rows)
+
+
+def _load_single(path: Path, options: LoadOptions, requests: Iterable[WarmupRequest]) -> SavedModelServable:
+    # With one thread there is nothing to share out: the calling one does all.
+    load = functools.partial(SavedModelServable.load, path, replace(options, intra_op_threads=1), inline_rows=_ROWS[-1])
+    single = load(in_order=True)
+    try:
+        for request in requests:
+            single.run(request.signature, request.inputs, request.outputs)
+    except StatusError as error:
+        # TensorFlow does not run everything in order, and may say so when it is called only.
+        _log.info("%s does not run in order: %s", path, error.message)
+        single.close()
+        return load()
+    except BaseException:
+        single.close()
+        raise
+    return single
 
 
 def _brief_rows_or_zero(whole: Servable, single: Servable, request: WarmupRequest) -> int:

@@ -46,7 +46,9 @@ class SavedModelServable:
         self._running = RunningCalls(f"the model in {model.path}")
 
     @classmethod
-    def load(cls, path: Path, options: LoadOptions, inline_rows: int = _INLINE_ROWS) -> SavedModelServable:
+    def load(
+        cls, path: Path, options: LoadOptions, inline_rows: int = _INLINE_ROWS, in_order: bool = False
+    ) -> SavedModelServable:
         """Load a SavedModel as the C++ loader does.
 
         Args:
@@ -54,6 +56,7 @@ class SavedModelServable:
             options: How to load it.
             inline_rows: Calls of up to this many rows run in the calling thread, unless the options set the size of
                 TensorFlow's pool of threads.
+            in_order: As for `SessionModel.load`.
 
         Returns:
             The loaded model.
@@ -70,6 +73,7 @@ class SavedModelServable:
             inter_op_threads=options.inter_op_threads,
             # What the threads would stay awake for is the next request, which they can't see coming.
             spin=False,
+            in_order=in_order,
         )
         return cls(cast(InlineSessionModel, model), 0 if options.inter_op_threads else inline_rows)
 

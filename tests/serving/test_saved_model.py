@@ -72,6 +72,14 @@ def test_public_callable_gives_the_same(model: SessionModel, monkeypatch: pytest
     np.testing.assert_array_equal(values[list(spec.outputs).index("probabilities")], expected["probabilities"])
 
 
+def test_operations_in_order_give_the_same(model: SessionModel, classifier_dir: Path) -> None:
+    inputs = {"image_bytes": np.array([encode_png(picture(seed)) for seed in range(3)], object)}
+    with SessionModel.load(classifier_dir, intra_op_threads=1, in_order=True) as in_order:
+        one, other = model.run("serving_default", inputs), in_order.run("serving_default", inputs)
+    assert one["label"].tolist() == other["label"].tolist()
+    np.testing.assert_allclose(one["probabilities"], other["probabilities"], atol=1e-6)
+
+
 def test_run_from_several_threads(model: SessionModel) -> None:
     expected = model.run("predict_uint8", {"image": picture(5)[None]})["probabilities"]
     results: list[np.ndarray] = []

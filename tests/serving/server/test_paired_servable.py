@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from serving.server.paired_servable import PairedServable
-from tests.serving.server.engines import Engine, signature
+from serving.server.status import Code, StatusError
+from tests.serving.server.engines import BAD, Engine, signature
 
 
 @pytest.fixture()
@@ -48,6 +49,18 @@ def test_a_call_without_inputs_goes_to_the_whole_model(engines: tuple[Engine, En
 
     engines[0].answer = empty
     assert PairedServable(*engines, {"serving_default": 4}).run("serving_default", {}) == {}
+
+
+def test_a_call_that_fails_on_one_thread_is_left_to_the_whole_model(engines: tuple[Engine, Engine]) -> None:
+    def fail(_: Any) -> dict[str, np.ndarray]:
+        raise StatusError(Code.INVALID_ARGUMENT, "an operation that shall not be named")
+
+    whole, one = engines
+    one.answer = fail
+    paired = PairedServable(whole, one, {"serving_default": 4})
+    assert paired.run("serving_default", {"x": np.ones((1, 2))})["y"].tolist() == [[2, 2]]
+    with pytest.raises(StatusError, match="a bad row"):
+        paired.run("serving_default", {"x": np.full((1, 2), BAD)})
 
 
 def test_both_are_closed(engines: tuple[Engine, Engine]) -> None:

@@ -127,6 +127,41 @@ def test_a_paired_model_answers_as_before(classifier_dir: Path, measured: dict[s
         paired.close()
 
 
+def test_a_paired_model_refuses_as_before(classifier_dir: Path, measured: dict[str, int]) -> None:
+    told = []
+    inputs = {"image_bytes": np.array([encode_png(picture(0)), b"no picture"], object)}
+    for options in (LoadOptions(), PAIR):
+        servable = load(classifier_dir, options).servable
+        with pytest.raises(StatusError) as caught:
+            servable.run("serving_default", inputs)
+        servable.close()
+        told.append((caught.value.code, caught.value.message))
+    assert told[0] == told[1]
+    assert "{{node" in told[0][1]
+
+
+def test_control_flow_of_tensorflow_1_runs_on_one_thread_too(
+    tmp_path: Path, measured: dict[str, int], closed: list[SavedModelServable]
+) -> None:
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+        x = tf.placeholder(tf.float32, [None], "x")
+        to_false, to_true = tf.raw_ops.Switch(data=x, pred=tf.reduce_sum(x) > 3)
+        y, _ = tf.raw_ops.Merge(inputs=[to_false, 10 * to_true])
+        tf.saved_model.simple_save(session, str(tmp_path), {"x": x}, {"y": y})
+    (tmp_path / "assets.extra").mkdir()
+    write_request(tmp_path)
+    servable = load(tmp_path, PAIR).servable
+    assert isinstance(servable, PairedServable)
+    # The one that was to run in order.
+    assert len(closed) == 1
+    for value, expected in ((2.0, 2.0), (4.0, 40.0)):
+        assert servable.run("serving_default", {"x": np.array([value], np.float32)})["y"].tolist() == [expected]
+    servable.close()
+    assert len(closed) == 3
+
+
 def test_calls_on_one_thread_run_in_that_of_their_caller(
     classifier_dir: Path, measured: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
