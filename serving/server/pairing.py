@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 << 20  # of the files of a model: so much more memory it may take.
 _ROWS = (2, 4, 8, 16)  # Beyond one.
-_ROUNDS = 5
+_FEWEST_ROUNDS, _MOST_ROUNDS = 6, 30
+_ENOUGH_SECONDS = 0.1
 _LONG_SECONDS = 0.05  # Nobody would call it brief.
-_GAIN = 0.9  # So much shorter a call of one row has to be, for a second load to be worth its memory.
+# So much shorter a call of one row has to be, for a second load to be worth its memory. Not shorter still: while others
+# keep the cores busy, a call that finds none of them free isn't held up by waking them.
+_GAIN = 0.95
 _WORTH = 1.1  # So much longer others may then take, since they leave the other cores to others.
 _log = logging.getLogger("slipway.serving")
 
@@ -152,11 +155,14 @@ def _shortest(first: Callable[[], float], second: Callable[[], float]) -> tuple[
 
     What else the machine does while a model is loaded makes calls longer, never shorter.
     """
-    best = math.inf, math.inf
-    for number in range(1 + _ROUNDS):
-        best = min(best[0], first()), min(best[1], second())
+    best, spent = (math.inf, math.inf), 0.0
+    for number in range(1, 1 + _MOST_ROUNDS):
+        one, other = first(), second()
+        best = min(best[0], one), min(best[1], other)
+        spent += one + other
         # The first call of a shape prepares the others, which may take long.
-        if number and best[1] > _LONG_SECONDS:
+        is_long = number > 1 and best[1] > _LONG_SECONDS
+        if is_long or (number >= _FEWEST_ROUNDS and spent > _ENOUGH_SECONDS):
             break
     return best
 

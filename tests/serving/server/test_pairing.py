@@ -62,6 +62,8 @@ def timed(clock: Clock, seconds: Callable[[int, int], float]) -> Engine:
         (lambda rows: 1.2 + rows, 0),
         # A little longer is worth it, for it costs one core only.
         (lambda rows: 0.9 if rows == 1 else 1.05 * (1 + 0.1 * rows), 16),
+        # As where others keep the cores busy.
+        (lambda rows: 0.92 * (1 + 0.1 * rows), 16),
         # Where nothing is divided, both are alike: not worth the memory.
         (lambda rows: 1 + 0.1 * rows, 0),
     ],
@@ -89,6 +91,13 @@ def test_calls_that_were_held_up_do_not_decide() -> None:
     whole = timed(clock, lambda *_: 0.001)
     # The first prepares the shape, others meet something else that the machine does.
     single = timed(clock, lambda _, number: 0.0005 if number % 6 == 3 else 0.04)
+    assert brief_rows(whole, single, REQUEST, clock) == 16
+
+
+def test_brief_calls_are_tried_more_often_than_a_crowded_moment_lasts() -> None:
+    clock = Clock()
+    whole = timed(clock, lambda *_: 0.001)
+    single = timed(clock, lambda _, number: 0.0005 if number % 30 > 20 else 0.0012)
     assert brief_rows(whole, single, REQUEST, clock) == 16
 
 
