@@ -11,6 +11,7 @@ what an unloaded model leaves behind is found.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 
@@ -36,5 +37,13 @@ def freeze_imports() -> None:
 
 
 def collect_unloaded() -> None:
-    """Free what a model that was closed left behind in reference cycles, such as its graph."""
+    """Free what a model that was closed left behind in reference cycles, such as its graph.
+
+    What is free then goes back to the operating system: glibc keeps memory for each thread, and threads that load, try
+    out and close models come and go, so that with every new version a little more of it would lie idle.
+    """
     gc.collect()
+    # Other C libraries have no such function, or need none.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -37,3 +37,27 @@ def test_cycles_of_a_dropped_model_are_freed() -> None:
     del graph
     collect_unloaded()
     assert kept() is None
+
+
+_ALLOCATING = """
+from serving.server.collector import collect_unloaded
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+# Large enough for the C library, small enough to be no mapping of its own; what stays lies between what goes.
+blocks = [b"x" * 100_000 + b"%d" % number for number in range(2_000)]
+kept = blocks[::20]
+full = resident_mb()
+del blocks
+freed = resident_mb()
+collect_unloaded()
+print(full - freed, full - resident_mb())
+"""
+
+
+def test_memory_of_a_dropped_model_goes_back_to_the_system() -> None:
+    run = subprocess.run([sys.executable, "-c", _ALLOCATING], check=True, timeout=120, capture_output=True, text=True)
+    by_itself, afterwards = map(float, run.stdout.split())
+    assert by_itself < 50 and afterwards > 100
