@@ -92,7 +92,7 @@ class Lane:
 class Queue:
     """Requests that may share a batch, in the order of their arrival."""
 
-    __slots__ = ("due", "items", "key", "lane", "outputs", "rows", "servable", "share", "solo")
+    __slots__ = ("items", "key", "lane", "outputs", "rows", "servable", "share", "solo", "spread")
 
     def __init__(self, key: Any, servable: Servable, lane: Lane, outputs: tuple[str, ...] | None, solo: bool) -> None:
         """Start empty; `key` is what its requests have in common."""
@@ -103,8 +103,8 @@ class Queue:
         self.solo = solo
         self.items: deque[Item] = deque()
         self.rows = 0
-        # So many requests have waited as long as they should, and run as batches of so many rows.
-        self.due = 0
+        # So many requests are spread over batches of at most so many rows, which run side by side at once.
+        self.spread = 0
         self.share = 0
 
 

@@ -76,7 +76,7 @@ class BatchQueues:
         if lane is None:
             lane = self._new_lane(handle, signature)
         solo = lane.solo or item.rows <= 0
-        weight = self._limit if solo else item.rows
+        weight = self._weight(item, solo)
         self._admit(lane, item, weight, solo)
         key = (id(servable), signature, outputs, solo, None if solo else self._kind(item.inputs))
         waiting = self._queues.get(key)
@@ -198,17 +198,17 @@ class BatchQueues:
         picked: list[Item] = []
         rows = 0
         items, solo = waiting.items, waiting.solo
-        if not waiting.due:
+        if not waiting.spread:
             waiting.share = self._limit
             most, full = min(waiting.rows, self._limit), waiting.lane.full
             # What the workers cannot take all at once is cheaper as one batch on all cores.
             if full < most <= full * self._options.worker_threads:
                 waiting.share = math.ceil(most / math.ceil(most / full))
                 # What does not fit runs beside it now, and not when more have come.
-                waiting.due = len(items)
+                waiting.spread = len(items)
         while items:
             item = items[0]
-            if item.future.done() or (item.deadline is not None and item.deadline <= now):
+            if item.future.done() or _passed(item, now):
                 late.append(items.popleft())
                 self._drop(waiting, item)
                 continue
@@ -219,7 +219,7 @@ class BatchQueues:
             picked.append(item)
         waiting.rows -= rows
         waiting.lane.waiting -= self._limit * len(picked) if solo else rows
-        waiting.due = max(waiting.due - len(picked), 0)
+        waiting.spread = max(waiting.spread - len(picked), 0)
         return picked, rows
 
     def _drop(self, waiting: Queue, item: Item) -> None:
@@ -230,7 +230,7 @@ class BatchQueues:
 
     def _rest(self, waiting: Queue, now: float) -> float:
         """Seconds for which a batch that is not full still waits for more."""
-        if waiting.solo or waiting.rows >= self._limit or waiting.due:
+        if waiting.solo or waiting.rows >= self._limit or waiting.spread:
             return 0.0
         lane, first, last = waiting.lane, waiting.items[0].arrived, waiting.items[-1].arrived
         due = first + self._timeout
