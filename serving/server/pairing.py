@@ -1,29 +1,24 @@
-"""Finds out for which calls of a model one thread is faster than all, and loads it a second time for these.
+"""Loads a model a second time for the calls that are faster on one thread than on all.
 
 Comes in: a loaded model that has answered its warm-up requests. Goes out: the same, or a `PairedServable`. Called by
-`serving.server.loading`.
+`serving.server.loading`; what is faster is measured in `serving.server.brief_rows`.
 
 TensorFlow hands parts of an operation to the other threads of a Session, and to wake one up takes as long as a small
-convolution. What is faster depends on model, rows and machine, so it is measured, with the warm-up requests. The two
-Sessions need threads of their own, which TensorFlow gives them only where `TF_OVERRIDE_GLOBAL_THREADPOOL` is set.
+convolution. The two Sessions need threads of their own, which TensorFlow gives them only where
+`TF_OVERRIDE_GLOBAL_THREADPOOL` is set.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import math
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from serving.errors import ServingError
+from serving.server.brief_rows import MOST_ROWS, brief_rows
 from serving.server.paired_servable import PairedServable
 from serving.server.saved_model_servable import SavedModelServable
 from serving.server.status import StatusError
@@ -34,14 +29,6 @@ if TYPE_CHECKING:
     from serving.server.servable import Servable
 
 _MOST_BYTES = 64 << 20  # of the files of a model: so much more memory it may take.
-_ROWS = (2, 4, 8, 16)  # Beyond one.
-_FEWEST_ROUNDS, _MOST_ROUNDS = 6, 30
-_ENOUGH_SECONDS = 0.1
-_LONG_SECONDS = 0.05  # Nobody would call it brief.
-# So much shorter a call of one row has to be, for a second load to be worth its memory. Not shorter still: while others
-# keep the cores busy, a call that finds none of them free isn't held up by waking them.
-_GAIN = 0.95
-_WORTH = 1.1  # So much longer others may then take, since they leave the other cores to others.
 _log = logging.getLogger("slipway.serving")
 
 
@@ -83,7 +70,7 @@ def pair(servable: SavedModelServable, path: Path, options: LoadOptions) -> Serv
 
 def _load_single(path: Path, options: LoadOptions, requests: Iterable[WarmupRequest]) -> SavedModelServable:
     # With one thread there is nothing to share out: the calling one does all.
-    load = functools.partial(SavedModelServable.load, path, replace(options, intra_op_threads=1), inline_rows=_ROWS[-1])
+    load = functools.partial(SavedModelServable.load, path, replace(options, intra_op_threads=1), inline_rows=MOST_ROWS)
     single = load(in_order=True)
     try:
         for request in requests:
@@ -106,65 +93,6 @@ def _brief_rows_or_zero(whole: Servable, single: Servable, request: WarmupReques
         # It answered the request as recorded: a model may refuse other numbers of rows than those that it is sent.
         _log.info("calls of %s are not tried on one thread: %s", request.signature, error.message)
         return 0
-
-
-def brief_rows(
-    whole: Servable, single: Servable, request: WarmupRequest, clock: Callable[[], float] = time.perf_counter
-) -> int:
-    """Measure up to how many rows a call is best left to one thread.
-
-    Args:
-        whole: The model, with all cores for a call.
-        single: The same with one thread for a call.
-        request: What to call it with; its first row is repeated.
-        clock: Seconds since some moment.
-
-    Returns:
-        The most rows, 16 at most; 0 if one thread is not clearly faster even for one row.
-
-    Raises:
-        StatusError: The model refuses that many rows.
-    """
-    # In threads of their own: oneDNN keeps for each thread how it has divided an operation of some shape, and would
-    # hand what one of the two has planned to the other.
-    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-
-        def seconds(pool: ThreadPoolExecutor, model: Servable, inputs: Mapping[str, np.ndarray]) -> float:
-            def call() -> float:
-                start = clock()
-                model.run(request.signature, inputs, request.outputs)
-                return clock() - start
-
-            return pool.submit(call).result()
-
-        def is_slower(rows: int, limit: float = _WORTH) -> bool:
-            inputs = {name: np.repeat(array[:1], rows, axis=0) for name, array in request.inputs.items()}
-            with_all, with_one = _shortest(
-                functools.partial(seconds, first, whole, inputs), functools.partial(seconds, second, single, inputs)
-            )
-            return with_one > min(_LONG_SECONDS, limit * with_all)
-
-        if is_slower(1, _GAIN):
-            return 0
-        # The more rows, the more there is to divide, so that the border is found by halving.
-        return (1, *_ROWS)[bisect_left(_ROWS, True, key=is_slower)]
-
-
-def _shortest(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
-    """The shortest of several times of both, taken in turn.
-
-    What else the machine does while a model is loaded makes calls longer, never shorter.
-    """
-    best, spent = (math.inf, math.inf), 0.0
-    for number in range(1, 1 + _MOST_ROUNDS):
-        one, other = first(), second()
-        best = min(best[0], one), min(best[1], other)
-        spent += one + other
-        # The first call of a shape prepares the others, which may take long.
-        is_long = number > 1 and best[1] > _LONG_SECONDS
-        if is_long or (number >= _FEWEST_ROUNDS and spent > _ENOUGH_SECONDS):
-            break
-    return best
 
 
 def _first_requests(servable: Servable, path: Path) -> list[WarmupRequest]:
